@@ -1,0 +1,1 @@
+"""Typed schema of every key, checks and builders."""

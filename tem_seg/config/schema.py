@@ -1,0 +1,188 @@
+"""Every key that our code reads, typed. What is plugged in (``_target_``) is checked against its signature instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+class Stage(Enum):
+    """The stages, in the order in which they run. Files are the interface between them."""
+
+    generate = "generate"
+    train = "train"
+    predict = "predict"
+    evaluate = "evaluate"
+    measure = "measure"
+    report = "report"
+
+
+@dataclass
+class Paths:
+    data: str = MISSING
+    """Folder of real micrographs (one sub-folder a dataset)."""
+    outputs: str = MISSING
+    """Where runs and generated datasets go."""
+
+
+@dataclass
+class Budget:
+    """What a run may cost under one profile: steps, never a clock."""
+
+    steps: int = MISSING
+    """Optimiser steps."""
+    validate_every: int = MISSING
+    """Steps between validations; a checkpoint is written at each."""
+    images: dict[str, int] = field(default_factory=dict)
+    """Micrographs to generate for each split; {} for a dataset that is read."""
+
+
+@dataclass
+class Dataset:
+    name: str = MISSING
+    """Short name, part of folder names."""
+    reader: Any = None
+    """``_target_`` of a reader of existing data; null: the recipe draws the dataset."""
+    pixel_size_nm: float | None = None
+    """Overrides the calibration of every micrograph of a dataset that is read; null: what the files say."""
+    limit: int | None = None
+    """Use at most so many micrographs of each split."""
+
+
+@dataclass
+class Generation:
+    images: dict[str, int] = field(default_factory=dict)
+    """Micrographs for each split."""
+    image_size: list[int] = field(default_factory=lambda: [512, 512])
+    """Height and width, px."""
+    workers: int | None = None
+    """Processes; null: one a core."""
+
+
+@dataclass
+class Crop:
+    crop_px: int = 512
+    """Side of a training crop, px."""
+    scale_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
+    """Magnification of the micrograph before cropping, log-uniform."""
+    particle_px_range: list[float] = field(default_factory=lambda: [8.0, 200.0])
+    """The median particle's size is kept within it in the crop, px."""
+
+
+@dataclass
+class Tone:
+    contrast_chance: float = 0.8
+    contrast: float = 0.3
+    gamma_chance: float = 0.3
+    noise_chance: float = 0.3
+    noise_sd: float = 0.08
+    blur_chance: float = 0.2
+    invert_chance: float = 0.1
+
+
+@dataclass
+class Train:
+    steps: int = MISSING
+    validate_every: int = MISSING
+    batch_size: int = 4
+    warmup_steps: int = 200
+    """Linear warm-up, then a half cosine to zero."""
+    clip_norm: float = 10.0
+    """Gradients are scaled down to this norm."""
+    ema_decay: float = 0.998
+    """Decay a step of the running average of the weights, which is what predicts; 0 turns it off."""
+    crop: Crop = field(default_factory=Crop)
+    tone: Tone = field(default_factory=Tone)
+    workers: int = 1
+    """Loader processes."""
+    cache_gb: float = 4.0
+    """Memory for decoded micrographs."""
+    validation_images: int | None = 24
+    """Micrographs scored at each validation, spread evenly over the split; null: all."""
+    training_images_scored: int = 12
+    """Training micrographs scored beside them, so that overfitting shows."""
+
+
+@dataclass
+class Trainer:
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    """auto: bf16-mixed where the processor has fast bfloat16, else 32-true; or any of Lightning's."""
+    accumulate: int = 1
+    """Batches a step."""
+    threads: int | None = None
+    """CPU threads for torch; null: torch's choice."""
+
+
+@dataclass
+class PredictionConfig:
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Magnifications at which a micrograph is looked at; what is found twice is merged."""
+    merge_iou: float = 0.5
+    """Box IoU from which detections of two scales are the same particle."""
+    target_px: float | None = None
+    """With a number: scales are relative to the magnification at which the median particle found has this size, px."""
+    min_score: float = 0.05
+    """Detections below are not written."""
+    train_images: int = 24
+    """Training micrographs predicted beside validation and test, so that overfitting shows."""
+
+
+@dataclass
+class Evaluation:
+    score: float = 0.9
+    """The papers' detection threshold."""
+    class_agnostic: bool = False
+    """Ignore classes when matching (a model's classes differ from the dataset's)."""
+
+
+@dataclass
+class Measurement:
+    min_score: float | None = None
+    """Particles of at least this score are measured; null: the F1-best score of the validation split."""
+
+
+@dataclass
+class Report:
+    n_overlays: int = 6
+    """Micrographs shown with outlines."""
+
+
+@dataclass
+class Config:
+    name: str = MISSING
+    """The experiment's name; runs go to <outputs>/runs/<name>/."""
+    profile: str = "default"
+    stages: list[Stage] = field(default_factory=lambda: list(Stage))
+    seed: int = 0
+    run_dir: str | None = None
+    """Continue or repeat this run directory; null: the newest unfinished one of the same config, or a new one."""
+    max_instances: int = 1000
+    """One cap for proposals, detections and evaluation. Reaching it is a red flag, never silent."""
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    """One for each profile that the experiment supports."""
+    paths: Paths = field(default_factory=Paths)
+    dataset: Dataset = field(default_factory=Dataset)
+    recipe: Any = None
+    imaging: Any = None
+    generation: Generation = field(default_factory=Generation)
+    model: Any = MISSING
+    train: Train = field(default_factory=Train)
+    optimizer: Any = MISSING
+    trainer: Trainer = field(default_factory=Trainer)
+    prediction: PredictionConfig = field(default_factory=PredictionConfig)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    measurement: Measurement = field(default_factory=Measurement)
+    report: Report = field(default_factory=Report)
+    logger: Any = None
+    """``_target_`` of a Lightning logger beside the CSV one; null: CSV only."""
+
+
+def register() -> None:
+    """Makes the schema known to Hydra as ``schema`` (the first entry of the defaults list)."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,1 @@
+"""Types, geometry, units, seeds and provenance. Imports nothing of the package."""

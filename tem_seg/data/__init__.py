@@ -1,0 +1,1 @@
+"""Micrographs, datasets and results on disk."""

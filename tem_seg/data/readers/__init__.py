@@ -1,0 +1,1 @@
+"""One foreign dataset or file family per module."""

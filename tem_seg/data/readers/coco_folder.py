@@ -1,0 +1,123 @@
+"""The user's own dataset: COCO files with polygons or RLE, next to micrographs of any readable format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tem_seg.core.errors import UserError
+from tem_seg.core.types import Instances, Micrograph
+from tem_seg.data import coco
+from tem_seg.data.images import read_micrograph
+from tem_seg.data.readers.protocol import check_split
+
+# what coco.annotations_of makes anew from the mask; all else an annotation says is carried over
+MADE_ANEW = {"id", "image_id", "category_id", "bbox", "area", "segmentation", "rotated_box", "truncated", "label",
+             "full_segmentation"}  # fmt: skip
+
+
+class CocoFolder:
+    """Reader of one COCO file a split, each optional but one; image names are relative to the COCO file's folder.
+
+    Classes are matched by name, so ids may differ between files, names not. Every image is opened: it must be whole
+    and as large as the file says. Pixel size: ``pixel_size_nm`` (all images), else the COCO file's, else the image's own
+    calibration, else none.
+    """
+
+    def __init__(
+        self,
+        train: str | Path | None = None,
+        val: str | Path | None = None,
+        test: str | Path | None = None,
+        pixel_size_nm: float | None = None,
+    ) -> None:
+        given = {"train": train, "val": val, "test": test}
+        self.files = {split: Path(path) for split, path in given.items() if path is not None}
+        if not self.files:
+            raise UserError("no dataset given: set dataset.reader.train=<COCO json file> (and val, test)")
+        self.pixel_size_nm = pixel_size_nm
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those whose file was given."""
+        return tuple(self.files)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Class names in the order of the first file."""
+        return tuple(self._datasets[self.splits[0]].categories)
+
+    @cached_property
+    def _datasets(self) -> dict[str, coco.CocoDataset]:
+        datasets = {split: coco.read(path) for split, path in self.files.items()}
+        first = datasets[self.splits[0]]
+        for split, dataset in datasets.items():
+            if set(dataset.categories) != set(first.categories):
+                raise UserError(
+                    f"classes differ: {first.path} has {sorted(first.categories)}, {dataset.path} ({split}) has "
+                    f"{sorted(dataset.categories)}; give all files the same list of categories"
+                )
+        return datasets
+
+    def identity(self) -> dict[str, Any]:
+        """The COCO files' bytes, and name and length of every image."""
+        digests: dict[str, str] = {}
+        for split, dataset in self._datasets.items():
+            digest = hashlib.sha256(dataset.path.read_bytes())
+            for image in dataset.images:
+                digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
+            digests[split] = digest.hexdigest()
+        return {"dataset": "coco", "pixel_size_nm": self.pixel_size_nm, "files": digests}
+
+    def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
+        """Images of ``split`` in the file's order. Raises UserError naming every image that cannot be used."""
+        check_split(self, split)
+        dataset = self._datasets[split]
+        label_of = [self.categories.index(name) for name in dataset.categories]
+        for record, image in zip(dataset.images, self._images(dataset), strict=True):
+            yield image, _instances(record, dataset.annotations[record.id], label_of)
+
+    def _images(self, dataset: coco.CocoDataset) -> list[dict[str, Any]]:
+        images: list[dict[str, Any]] = []
+        faults: list[str] = []
+        for record in dataset.images:
+            try:
+                images.append(self._image(record))
+            except UserError as error:
+                faults.append(f"image {record.id}: {error}")
+        if faults:
+            raise UserError(f"{dataset.path}: {len(faults)} image(s) cannot be used:\n  " + "\n  ".join(faults[:50]))
+        return images
+
+    def _image(self, record: coco.ImageRecord) -> dict[str, Any]:
+        known = self.pixel_size_nm or record.pixel_size_nm
+        micrograph = read_micrograph(record.path, pixel_size_nm=known)
+        if micrograph.pixels.shape != (record.height, record.width):
+            height, width = micrograph.pixels.shape
+            raise UserError(f"{record.path} is {width} × {height} px, annotated as {record.width} × {record.height} px")
+        image: dict[str, Any] = {"file_name": str(record.path), "height": record.height, "width": record.width}
+        image |= {"modality": record.modality, "group_id": record.group_id, "seed": record.seed}
+        image |= self._pixel_size(record, micrograph)
+        return {key: value for key, value in image.items() if value is not None}
+
+    def _pixel_size(self, record: coco.ImageRecord, micrograph: Micrograph) -> dict[str, Any]:
+        source = micrograph.pixel_size_source
+        if self.pixel_size_nm is None and record.pixel_size_nm is not None:
+            source = record.pixel_size_source or "COCO file"
+        return {"pixel_size_nm": micrograph.pixel_size_nm, "pixel_size_source": source}
+
+
+def _instances(record: coco.ImageRecord, annotations: list[dict[str, Any]], label_of: list[int]) -> Instances:
+    full = [entry["full_segmentation"] for entry in annotations if "full_segmentation" in entry]
+    return Instances(
+        size=(record.height, record.width),
+        labels=np.array([label_of[entry["label"]] for entry in annotations], np.int64),
+        segmentations=[entry["segmentation"] for entry in annotations],
+        full_segmentations=full if len(full) == len(annotations) else [],
+        truths=[{key: value for key, value in entry.items() if key not in MADE_ANEW} for entry in annotations],
+    )

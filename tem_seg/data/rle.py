@@ -1,0 +1,166 @@
+"""COCO run-length masks, made from and cut to crops: the cost is a particle's, never the micrograph's.
+
+Runs are column-major (COCO's order). pycocotools is the oracle in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from tem_seg.core.types import Rle
+
+
+def encode_crop(crop: NDArray[np.bool_], x0: int, y0: int, size: tuple[int, int]) -> Rle:
+    """crop (h, w) bool whose top-left pixel is (x0, y0) in a frame of ``size`` (H, W) → Rle of the whole frame.
+
+    What of the crop lies outside the frame is cut off.
+    """
+    height, width = size
+    top, left = max(0, -y0), max(0, -x0)
+    crop = crop[top : max(top, height - y0), left : max(left, width - x0)]
+    x0, y0 = max(x0, 0), max(y0, 0)
+    starts, ends = _runs(np.asarray(crop, bool), x0, y0, height)
+    edges = np.empty(2 * len(starts) + 2, np.int64)
+    edges[0], edges[-1] = 0, height * width
+    edges[1:-1:2], edges[2:-1:2] = starts, ends
+    counts = np.diff(edges)
+    if len(counts) > 1 and counts[-1] == 0:
+        counts = counts[:-1]
+    return {"size": [height, width], "counts": compress(counts)}
+
+
+def _runs(crop: NDArray[np.bool_], x0: int, y0: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and one-past-last flat index of every run of True, neighbours across columns merged."""
+    rows, columns = crop.shape
+    padded = np.zeros((columns, rows + 2), np.int8)
+    padded[:, 1:-1] = crop.T
+    step = np.diff(padded, axis=1)
+    start_column, start_row = np.nonzero(step == 1)
+    end_column, end_row = np.nonzero(step == -1)
+    starts = (start_column + x0) * height + start_row + y0
+    ends = (end_column + x0) * height + end_row + y0
+    joined = starts[1:] == ends[:-1]
+    return starts[np.r_[True, ~joined][: len(starts)]], ends[np.r_[~joined, True][: len(ends)]]
+
+
+def compress(counts: NDArray[np.int64]) -> str:
+    """COCO's variable-length text: each count as the difference to the one two before, 5 bits a character."""
+    deltas = counts.copy()
+    deltas[3:] -= counts[1:-2]
+    characters: list[int] = []
+    for value in deltas.tolist():
+        more = True
+        while more:
+            bits = value & 0x1F
+            value >>= 5
+            more = value != -1 if bits & 0x10 else value != 0
+            characters.append((bits | 0x20 if more else bits) + 48)
+    return bytes(characters).decode("ascii")
+
+
+def expand(text: str) -> NDArray[np.int64]:
+    """The counts behind COCO's text (inverse of :func:`compress`)."""
+    counts = _numbers(text)[0]
+    # count[i] = value[i] + count[i - 2] for i > 2: two interleaved running sums
+    counts[1::2] = np.cumsum(counts[1::2])
+    counts[2::2] = np.cumsum(counts[2::2])
+    return counts
+
+
+def expand_many(texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The counts behind N texts, one after the other, and where each begins, (N + 1,).
+
+    Text i has counts[first[i]:first[i + 1]]. A dozen numpy calls for all, where :func:`expand` makes a dozen for each.
+    """
+    values, ends = _numbers("".join(texts))
+    text_ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    if not np.isin(text_ends[text_ends > 0] - 1, ends).all():
+        raise ValueError("a compressed RLE breaks off inside a number")
+    first = np.r_[0, np.searchsorted(ends, text_ends)]
+    return _undo_differences(values, first), first
+
+
+def _numbers(text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers written in COCO's text, still differences, and the place of each one's last character."""
+    codes = np.frombuffer(text.encode("ascii"), np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((codes & 0x20) == 0)
+    if not len(codes):
+        return np.zeros(0, np.int64), ends
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    digits = ends - starts + 1
+    place = np.arange(len(codes)) - np.repeat(starts, digits)
+    values = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
+    return np.where(codes[ends] & 0x10, values - (np.int64(1) << (5 * digits)), values), ends
+
+
+def _undo_differences(values: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """count[i] = value[i] + count[i - 2] for i > 2, in each text by itself."""
+    begin = np.repeat(first[:-1], np.diff(first))
+    place = np.arange(len(values)) - begin
+    counts = values.copy()
+    for chosen in (place % 2 == 1, (place % 2 == 0) & (place > 0)):
+        sums = np.r_[0, np.cumsum(np.where(chosen, values, 0))]
+        counts[chosen] = (sums[1:] - sums[begin])[chosen]
+    return counts
+
+
+def decode_crop(rle: Rle) -> tuple[NDArray[np.bool_], int, int]:
+    """Rle → (crop (h, w) bool, x0, y0): the mask cut to its bounding box; an empty mask gives a (0, 0) crop."""
+    height = rle["size"][0]
+    counts = expand(rle["counts"])
+    edges = np.cumsum(counts)
+    starts, ends = edges[:-1:2], edges[1::2]
+    keep = ends > starts
+    starts, ends = starts[keep], ends[keep]
+    if not len(starts):
+        return np.zeros((0, 0), bool), 0, 0
+    column, last = starts // height, (ends - 1) // height
+    x0, x1 = int(column[0]), int(last[-1]) + 1
+    y0, y1 = 0, height
+    if (column == last).all():  # else a run goes on in the next column, so that both border rows are in the mask
+        y0, y1 = int((starts - column * height).min()), int((ends - last * height).max())
+    rows = y1 - y0
+    step = np.zeros((x1 - x0) * rows + 1, np.int8)
+    # a run may end where, in the crop, the next begins: two additions, in each of which every place occurs once
+    step[(column - x0) * rows + starts - column * height - y0] += 1
+    step[(last - x0) * rows + ends - last * height - y0] -= 1
+    mask = np.cumsum(step[:-1], dtype=np.int8).view(np.bool_).reshape(x1 - x0, rows)
+    return np.ascontiguousarray(mask.T), x0, y0
+
+
+def encode(mask: NDArray[np.bool_]) -> Rle:
+    """mask (H, W) bool → Rle."""
+    return encode_crop(mask, 0, 0, (mask.shape[0], mask.shape[1]))
+
+
+def decode(rle: Rle) -> NDArray[np.bool_]:
+    """Rle → mask (H, W) bool. For tests and crops; a micrograph's particles are decoded with decode_crop."""
+    return coco_mask.decode(rle).astype(bool)  # type: ignore[no-any-return]
+
+
+def area_px(rle: Rle) -> int:
+    """Number of pixels in the mask."""
+    return int(expand(rle["counts"])[1::2].sum())
+
+
+def from_polygons(polygons: Sequence[Sequence[float]], size: tuple[int, int]) -> Rle:
+    """COCO polygons [[x1, y1, x2, y2, ...], ...] in px → Rle of their union, rasterised as pycocotools does."""
+    merged = coco_mask.merge(coco_mask.frPyObjects([list(p) for p in polygons], size[0], size[1]))
+    return {"size": [int(v) for v in merged["size"]], "counts": merged["counts"].decode("ascii")}
+
+
+def runs_of(counts: Any) -> NDArray[np.int64] | None:
+    """Run lengths behind COCO's text or an uncompressed list; None for text or a list that is no RLE."""
+    if isinstance(counts, list):
+        sound = all(isinstance(run, int) and not isinstance(run, bool) and run >= 0 for run in counts)
+        return np.asarray(counts, np.int64) if sound else None
+    # 6 bits a character above "0"; bit 0x20 says that the number goes on, so it may not stand on the last one
+    if not isinstance(counts, str) or not counts or not all("0" <= c <= "o" for c in counts) or counts[-1] >= "P":
+        return None
+    runs = expand(counts)
+    return runs if (runs >= 0).all() else None

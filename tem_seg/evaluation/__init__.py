@@ -1,0 +1,1 @@
+"""From predictions.json and dataset.json to metrics."""

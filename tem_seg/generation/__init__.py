@@ -1,0 +1,1 @@
+"""Synthetic micrographs: scene, rendering, imaging, dataset store."""

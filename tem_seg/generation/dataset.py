@@ -1,0 +1,209 @@
+"""Whole datasets: every image depends on (seed, split, index) alone, so any number of workers writes the same bytes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tem_seg.core.errors import UserError
+from tem_seg.core.seeds import child_rng, child_seed
+from tem_seg.core.types import Instances, Micrograph
+from tem_seg.data import coco
+from tem_seg.data.atomic import replacing, write_json
+from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.recipe import Recipe
+from tem_seg.generation.render import GENERATOR_VERSION, check_pair, render
+
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+"""Noise hardly compresses: the fastest setting costs 3 % in size."""
+AT_LEAST_A_WORKER = 4
+"""Images per worker below which starting another process costs more than it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that one image is made from, besides its split and index."""
+
+    folder: Path
+    recipe: Recipe
+    imaging: Imaging
+    image_size: tuple[int, int]
+    seed: int
+
+
+def dataset_identity(
+    recipe: Recipe, imaging: Imaging, counts: dict[str, int], image_size: tuple[int, int], seed: int
+) -> dict[str, Any]:  # fmt: skip
+    """What data.store names a dataset after: two equal identities give the same bytes."""
+    return {
+        "generator_version": GENERATOR_VERSION, "recipe": recipe.identity(), "imaging": imaging.identity(),
+        "counts": dict(counts), "image_size": list(image_size), "seed": seed,
+    }  # fmt: skip
+
+
+def build_dataset(
+    folder: Path, recipe: Recipe, imaging: Imaging, counts: dict[str, int], image_size: tuple[int, int], seed: int,
+    workers: int = 1, progress: bool = True,
+) -> None:  # fmt: skip
+    """Writes folder/<split>/images/NNNNN.png and folder/<split>/dataset.json for every split of counts (name → images).
+
+    image_size (H, W) px. Called again on the same folder it goes on where it was interrupted. workers: processes;
+    progress: a bar on stderr if that is a terminal. Raises UserError for parameters that do not go together and for a
+    worker that was killed, OSError when the disk is full.
+    """
+    job = Job(folder, recipe, imaging, (int(image_size[0]), int(image_size[1])), seed)
+    check_pair(recipe, imaging, job.image_size)
+    _check_counts(counts, workers)
+    open_splits = {split: n for split, n in counts.items() if n and not (folder / split / "dataset.json").is_file()}
+    for split in open_splits:
+        (folder / split / "images").mkdir(parents=True, exist_ok=True)
+    todo = [(split, i) for split, n in open_splits.items() for i in range(n) if not _part(folder, split, i).is_file()]
+    total = sum(open_splits.values())
+    with _progress_bar(total, total - len(todo), progress) as advance:
+        _run(job, todo, min(workers, max(1, len(todo) // AT_LEAST_A_WORKER)), advance)
+    for split, n in counts.items():
+        if n:
+            _finish_split(job, split, n)
+
+
+def make_image(job: Job, split: str, index: int) -> None:
+    """Writes one image, then the small JSON beside it that says it is whole (until the split's dataset.json is there)."""
+    rng = child_rng(job.seed, split, index)
+    scene = job.recipe.draw(rng, job.image_size)
+    micrograph, instances = render(scene, job.recipe, job.imaging, job.image_size, rng)
+    part = _part(job.folder, split, index)
+    encoded = cv2.imencode(".png", micrograph.pixels.astype(np.uint8), PNG)[1]
+    with replacing(part.with_suffix(".png")) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+    write_json(part, _entry(job, split, index, micrograph, instances))
+
+
+def _entry(job: Job, split: str, index: int, micrograph: Micrograph, instances: Instances) -> dict[str, Any]:
+    image = {
+        "id": index + 1,
+        "file_name": f"images/{index:05d}.png",
+        "height": job.image_size[0],
+        "width": job.image_size[1],
+        "pixel_size_nm": micrograph.pixel_size_nm,
+        "pixel_size_source": micrograph.pixel_size_source,
+        "modality": micrograph.modality.value,
+        "group_id": f"synthetic-{job.seed}-{split}-{index}",
+        "seed": child_seed(job.seed, split, index),
+    }
+    category_ids = list(range(1, len(job.recipe.categories) + 1))
+    return {"image": image, "annotations": coco.annotations_of(instances, index + 1, category_ids, 1)}
+
+
+def _part(folder: Path, split: str, index: int) -> Path:
+    return folder / split / "images" / f"{index:05d}.json"
+
+
+def _finish_split(job: Job, split: str, count: int) -> None:
+    path = job.folder / split / "dataset.json"
+    parts = [_part(job.folder, split, index) for index in range(count)]
+    if not path.is_file():
+        found = [json.loads(part.read_text(encoding="utf-8")) for part in parts]
+        annotations = [annotation for entry in found for annotation in entry["annotations"]]
+        numbered = [annotation | {"id": number} for number, annotation in enumerate(annotations, start=1)]
+        info = {"description": f"synthetic micrographs by tem_seg, split {split}", "seed": job.seed}
+        coco.write(path, [entry["image"] for entry in found], numbered, job.recipe.categories, info)
+    for part in parts:
+        part.unlink(missing_ok=True)
+
+
+def _check_counts(counts: dict[str, int], workers: int) -> None:
+    if not any(counts.values()):
+        raise UserError(f"counts asks for no image in any split: {counts}")
+    for split, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count < 100_000:
+            raise UserError(f"counts.{split} must be a whole number from 0 to 99999, got {count!r}")
+    if workers < 1:
+        raise UserError(f"workers must be at least 1, got {workers}")
+
+
+# ------------------------------------------------------------------------------------------------ processes
+
+_job: Job | None = None  # of a worker process, set once by _start_worker: a task then is two small values
+
+
+def _run(job: Job, todo: list[tuple[str, int]], workers: int, advance: Callable[[], None]) -> None:
+    if workers == 1:
+        with _one_opencv_thread():
+            for split, index in todo:
+                make_image(job, split, index)
+                advance()
+        return
+    # spawn: a forked child of a process that holds threads (torch, OpenCV) may hang
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job,))
+    try:
+        futures: list[Future[None]] = [pool.submit(_task, split, index) for split, index in todo]
+        for future in as_completed(futures):
+            future.result()
+            advance()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process that was drawing micrographs died (killed, or out of memory). Give the same command again: "
+            f"finished images are kept. If it happens again, use fewer workers than {workers} or smaller images."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(job: Job) -> None:
+    global _job
+    _job = job
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _task(split: str, index: int) -> None:
+    assert _job is not None, "_start_worker runs first"
+    make_image(_job, split, index)
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Workers are the parallelism; OpenCV's threads on top only get in each other's way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def _progress_bar(total: int, done: int, wanted: bool) -> Iterator[Callable[[], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not (wanted and console.is_terminal and done < total):
+        yield lambda: None
+        return
+    columns = (TextColumn("drawing micrographs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda: bar.advance(task)

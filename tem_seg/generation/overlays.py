@@ -1,0 +1,184 @@
+"""Burnt-in scale bars, panel letters and info bars: what real pictures carry and is no particle.
+
+Opaque ones (info bars, boxes behind text) hide what is under them; that is noted in ``Exposure.hidden``.
+Sizes are shares of the image's height, so that they look alike at every image size.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageFont
+
+from tem_seg.generation.imaging import Exposure
+from tem_seg.generation.ranges import SHARE, Range, check, uniform
+
+FONTS = ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "STIXGeneral.ttf", "STIXGeneralBol.ttf", "DejaVuSansMono.ttf")
+LENGTHS_NM = tuple(step * 10**power for power in range(5) for step in (1, 2, 5))
+BLACK, WHITE = 0.0, 255.0
+
+
+@lru_cache(maxsize=256)
+def _font(name: str, size_px: int) -> ImageFont.FreeTypeFont:
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("matplotlib, whose fonts the overlays use, is not installed: run make setup")
+    return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size_px)
+
+
+def text_alpha(text: str, font: str, size_px: int) -> NDArray[np.float32]:
+    """The text's coverage (h, w) float32 in [0, 1], cut to its ink; size_px is the font's em height."""
+    mask = _font(font, size_px).getmask(text, mode="L")
+    return np.asarray(mask, np.uint8).reshape(mask.size[1], mask.size[0]).astype(np.float32) / 255.0
+
+
+def blend(exposure: Exposure, alpha: NDArray[np.float32], x0: int, y0: int, grey: float) -> None:
+    """Paints grey (0-255) with coverage alpha (h, w), top-left corner at pixel (x0, y0); cut at the image's border."""
+    height, width = exposure.pixels.shape
+    top, left = max(0, -y0), max(0, -x0)
+    alpha = alpha[top : max(top, height - y0), left : max(left, width - x0)]
+    rows = slice(y0 + top, y0 + top + alpha.shape[0])
+    columns = slice(x0 + left, x0 + left + alpha.shape[1])
+    exposure.pixels[rows, columns] += (np.float32(grey) - exposure.pixels[rows, columns]) * alpha
+
+
+def paint(exposure: Exposure, x0: int, y0: int, width: int, height: int, grey: float) -> None:
+    """An opaque rectangle that hides what is under it."""
+    rows, columns = slice(max(y0, 0), max(y0 + height, 0)), slice(max(x0, 0), max(x0 + width, 0))
+    exposure.pixels[rows, columns] = grey
+    exposure.hidden[rows, columns] = True
+
+
+def bar_length(pixel_size_nm: float, width_px: int, share: float) -> tuple[int, int]:
+    """(nm, px) of the round length (1, 2, 5 × 10ⁿ nm) nearest to ``share`` of the image's width, by factor."""
+    wanted = share * width_px * pixel_size_nm
+    length_nm = min(LENGTHS_NM, key=lambda length: abs(np.log(length / wanted)))
+    return length_nm, round(length_nm / pixel_size_nm)
+
+
+def bar_label(length_nm: int, rng: np.random.Generator) -> str:
+    """"50 nm", "50nm", "0.5 µm", …"""
+    space = " " if rng.random() < 0.8 else ""
+    if length_nm >= 1000 or (length_nm >= 200 and rng.random() < 0.5):
+        return f"{length_nm / 1000:g}{space}µm"
+    return f"{length_nm}{space}nm"
+
+
+def _contrasting(exposure: Exposure, x0: int, y0: int, width: int, height: int, rng: np.random.Generator) -> float:
+    """White on dark, black on bright; now and then the other, as in print."""
+    patch = exposure.pixels[max(y0, 0) : y0 + height, max(x0, 0) : x0 + width]
+    bright = patch.size == 0 or patch.mean() > 128
+    return BLACK if bright == (rng.random() < 0.8) else WHITE
+
+
+@dataclass(frozen=True)
+class ScaleBar:
+    """A bar whose label is its length: label = length in px × pixel size, to half a pixel."""
+
+    probability: float
+    length: Range
+    """Of the bar, over the image's width."""
+    text: Range
+    """Height of the letters' em, over the image's height."""
+    boxed: float
+    """Share 0-1 of the bars that stand on an opaque box."""
+
+    def __post_init__(self) -> None:
+        check(self, {"length": (0.02, 0.9), "text": (0.005, 0.3)}, {"probability": SHARE, "boxed": SHARE})
+
+    def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
+        if rng.random() >= self.probability:
+            return
+        height, width = exposure.pixels.shape
+        length_nm, bar_px = bar_length(exposure.pixel_size_nm, width, uniform(rng, self.length))
+        if not 2 <= bar_px <= 0.95 * width:
+            return  # no round length fits this field: such pictures carry no bar
+        em = max(6, round(uniform(rng, self.text) * height))
+        label = text_alpha(bar_label(length_nm, rng), FONTS[int(rng.integers(len(FONTS)))], em)
+        self._draw(exposure, label, bar_px, max(2, round(em * rng.uniform(0.12, 0.4))), rng)
+
+    def _draw(self, exposure: Exposure, label: NDArray[np.float32], bar_px: int, thick: int, rng: np.random.Generator) -> None:
+        height, width = exposure.pixels.shape
+        gap = max(2, label.shape[0] // 3)
+        block_w, block_h = max(bar_px, label.shape[1]), label.shape[0] + gap + thick
+        edge = round(height * rng.uniform(0.01, 0.05)) + gap
+        x0 = edge if rng.random() < 0.5 else width - edge - block_w
+        y0 = height - edge - block_h if rng.random() < 0.9 else edge
+        if rng.random() < self.boxed:
+            grey = WHITE if rng.random() < 0.6 else BLACK
+            paint(exposure, x0 - gap, y0 - gap, block_w + 2 * gap, block_h + 2 * gap, grey)
+            ink = WHITE - grey
+        else:
+            ink = _contrasting(exposure, x0, y0, block_w, block_h, rng)
+        bar_y, text_y = (y0, y0 + thick + gap) if rng.random() < 0.4 else (y0 + block_h - thick, y0)
+        bar_x = x0 + (block_w - bar_px) // 2
+        blend(exposure, np.ones((thick, bar_px), np.float32), bar_x, bar_y, ink)
+        if rng.random() < 0.2:  # end ticks
+            for x in (bar_x, bar_x + bar_px - 2):
+                blend(exposure, np.ones((3 * thick, 2), np.float32), x, bar_y - thick, ink)
+        blend(exposure, label, x0 + (block_w - label.shape[1]) // 2, text_y, ink)
+
+
+@dataclass(frozen=True)
+class PanelLetter:
+    """"(a)", "B" … in an upper corner, some on an opaque box."""
+
+    probability: float
+    text: Range
+    """Height of the letter's em, over the image's height."""
+    boxed: float
+    """Share 0-1 of the letters that stand on an opaque box."""
+
+    def __post_init__(self) -> None:
+        check(self, {"text": (0.005, 0.3)}, {"probability": SHARE, "boxed": SHARE})
+
+    def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
+        if rng.random() >= self.probability:
+            return
+        height, width = exposure.pixels.shape
+        letter = "abcdefgh"[int(rng.integers(8))]
+        letter = letter.upper() if rng.random() < 0.4 else letter
+        text = ("{}", "({})", "{})")[int(rng.choice(3, p=[0.45, 0.45, 0.1]))].format(letter)
+        em = max(6, round(uniform(rng, self.text) * height))
+        alpha = text_alpha(text, FONTS[int(rng.integers(len(FONTS)))], em)
+        edge = round(height * rng.uniform(0.0, 0.04)) + em // 5
+        x0 = edge if rng.random() < 0.85 else width - edge - alpha.shape[1]
+        ink = _contrasting(exposure, x0, edge, alpha.shape[1], alpha.shape[0], rng)
+        if rng.random() < self.boxed:
+            pad = em // 5
+            paint(exposure, x0 - pad, edge - pad, alpha.shape[1] + 2 * pad, alpha.shape[0] + 2 * pad, WHITE - ink)
+        blend(exposure, alpha, x0, edge, ink)
+
+
+@dataclass(frozen=True)
+class InfoBar:
+    """The microscope's strip along the bottom, with voltage, magnification and a scale bar; it hides what is under it."""
+
+    probability: float
+    height: Range
+    """Of the strip, over the image's height."""
+
+    def __post_init__(self) -> None:
+        check(self, {"height": (0.01, 0.5)}, {"probability": SHARE})
+
+    def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
+        if rng.random() >= self.probability:
+            return
+        height, width = exposure.pixels.shape
+        strip = max(10, round(uniform(rng, self.height) * height))
+        paper = float(rng.choice([BLACK, WHITE, rng.uniform(40, 200)]))
+        ink = BLACK if paper > 128 else WHITE
+        paint(exposure, 0, height - strip, width, strip, paper)
+        em = max(6, round(strip * rng.uniform(0.4, 0.65)))
+        length_nm, bar_px = bar_length(exposure.pixel_size_nm, width, 0.15)
+        kilovolts, magnification = (80, 100, 120, 200, 300)[int(rng.integers(5))], int(rng.integers(10, 400))
+        alpha = text_alpha(f"{kilovolts} kV  x{magnification}k  {bar_label(length_nm, rng)}", FONTS[int(rng.integers(2))], em)
+        y0 = height - strip + (strip - alpha.shape[0]) // 2
+        blend(exposure, alpha, round(0.02 * width), y0, ink)
+        bar = np.ones((max(2, strip // 8), bar_px), np.float32)
+        blend(exposure, bar, round(0.98 * width) - bar_px, height - strip // 2, ink)

@@ -1,0 +1,1 @@
+"""One material per module."""

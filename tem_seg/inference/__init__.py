@@ -1,0 +1,1 @@
+"""From micrographs to predictions.json."""

@@ -1,0 +1,1 @@
+"""Model adapters that keep the contract in contract.py."""

@@ -1,0 +1,1 @@
+"""R-CNNs on torchvision: the back end that installs anywhere."""

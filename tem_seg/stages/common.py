@@ -1,0 +1,74 @@
+"""What several stages need: the run's datasets, its model, how micrographs are looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from tem_seg.core.errors import UserError
+from tem_seg.data import atomic, coco
+from tem_seg.data.coco import CocoDataset
+
+if TYPE_CHECKING:
+    from tem_seg.inference.predict import Predictor
+
+DATASETS_FILE = "datasets.json"
+PREDICTION_FILES = {"val": "predictions_val.json", "train": "predictions_train.json", "test": "predictions.json"}
+
+
+def dataset(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset | None:
+    """A split of the run's dataset, cut to ``dataset.limit``; None where the dataset has no such split."""
+    path = run_dir / DATASETS_FILE
+    if not path.is_file():
+        raise UserError(f"{run_dir} has no {DATASETS_FILE}: run the 'generate' stage first")
+    paths = atomic.read_json(path)
+    return coco.read(Path(paths[split])).subset(cfg.dataset.limit) if split in paths else None
+
+
+def needed(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset:
+    """As :func:`dataset`, for a split that must be there."""
+    found = dataset(cfg, run_dir, split)
+    if found is None:
+        raise UserError(f"dataset '{cfg.dataset.name}' has no split '{split}', which this stage needs")
+    return found
+
+
+def model_factory(cfg: DictConfig, categories: list[str], **changes: Any) -> Any:
+    """The model's factory with what the rest of the config decides: classes, caps, threshold."""
+    try:
+        return instantiate(
+            cfg.model, num_classes=len(categories), max_instances=cfg.max_instances,
+            min_score=cfg.prediction.min_score, **changes,
+        )  # fmt: skip
+    except Exception as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError):
+            raise UserError(f"model: {cause}") from error
+        raise
+
+
+def predictor(cfg: DictConfig, precision: str) -> Predictor:
+    """How micrographs are looked at. precision: Lightning's name; only bfloat16 changes inference."""
+    import torch
+
+    from tem_seg.inference.predict import Predictor
+
+    options = cfg.prediction
+    return Predictor(
+        scales=tuple(options.scales), merge_iou=options.merge_iou, target_px=options.target_px,
+        min_score=options.min_score, max_instances=cfg.max_instances,
+        precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,
+    )  # fmt: skip
+
+
+def set_threads(cfg: DictConfig) -> None:
+    """CPU threads of torch, and no others beside them."""
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)
+    if cfg.trainer.threads:
+        torch.set_num_threads(cfg.trainer.threads)

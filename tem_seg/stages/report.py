@@ -1,0 +1,40 @@
+"""report: report.html, drawn from the run's files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from tem_seg.data import atomic
+from tem_seg.data import results as results_file
+from tem_seg.evaluation.inputs import has_masks
+from tem_seg.evaluation.matching import match_dataset
+from tem_seg.measurement.particles import read_table
+from tem_seg.reporting.html import build_report
+from tem_seg.stages import common, rundir
+from tem_seg.stages.measure import chosen_score
+
+
+def run(cfg: DictConfig, run_dir: Path) -> None:
+    """Gathers the run's files and writes the report; what is missing is left out there, and said."""
+    dataset = common.needed(cfg, run_dir, "test")
+    results, _ = results_file.read(run_dir / "predictions.json")
+    metrics, curves = run_dir / "metrics.json", run_dir / "metrics.csv"
+    particles, truths = run_dir / "particles.csv", run_dir / "particles_truth.csv"
+    kind = "segm" if has_masks(results) else "bbox"
+    matchings = match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)  # type: ignore[arg-type]
+    build_report(
+        run_dir,
+        test=dataset,
+        results=results,
+        particles=read_table(particles) if particles.is_file() else pd.DataFrame(),
+        truth_particles=read_table(truths) if truths.is_file() else None,
+        metrics=atomic.read_json(metrics) if metrics.is_file() else {},
+        curves=pd.read_csv(curves) if curves.is_file() else pd.DataFrame({"step": []}),
+        run=rundir.read(run_dir),
+        matches={image: m.matched.tolist() for image, m in matchings.items()} if dataset.count else None,
+        score=chosen_score(cfg, run_dir),
+        n_overlays=cfg.report.n_overlays,
+    )

@@ -1,0 +1,107 @@
+"""Checks a config, claims a run directory, and runs the stages that it lists."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from tem_seg import __version__
+from tem_seg.config import check
+from tem_seg.config.schema import Stage
+from tem_seg.core import provenance
+from tem_seg.data import atomic
+from tem_seg.stages import rundir
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Runs ``cfg.stages`` in their fixed order; returns the headline figure (``ap``) where there is one."""
+    check.check(cfg)
+    claim = rundir.claim(cfg)
+    try:
+        _announce(cfg, claim)
+        check.check_targets(cfg)
+        record = _record(cfg, claim)
+        for stage in Stage:
+            if stage in cfg.stages:
+                _run_stage(stage, cfg, claim.path, record)
+        record["finished"] = _now()
+        rundir.write(claim.path, record)
+        return _summary(claim.path, record)
+    finally:
+        claim.lock.release()
+
+
+def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
+    chosen = " (no CUDA here and none named)" if os.environ.get("TEM_SEG_PROFILE_CHOSEN") == cfg.profile else ""
+    state = "resumes" if claim.resumed else "runs in"
+    print(f"tem_seg {__version__} · {cfg.name} · profile {cfg.profile}{chosen} · {state} {_short(claim.path)}", flush=True)
+
+
+def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
+    earlier = rundir.read(claim.path)
+    config = rundir.plain(cfg)
+    if not claim.resumed:
+        # asked for by name on a directory whose earlier stages stay valid: what runs now, runs anew
+        kept = {name: v for name, v in earlier.get("stages", {}).items() if Stage(name) not in cfg.stages}
+        earlier = {**earlier, "stages": kept}
+    record = {
+        **earlier,
+        "experiment": cfg.name,
+        "profile": cfg.profile,
+        "profile_chosen": os.environ.get("TEM_SEG_PROFILE_CHOSEN") == cfg.profile,
+        "command": ["python", "-m", "tem_seg.run", *sys.argv[1:]],
+        "config": config,
+        "config_digest": rundir.digest(config),
+        "seed": cfg.seed,
+        "started": earlier.get("started", _now()),
+        "finished": None,
+        "git": provenance.git_state(Path(__file__).parent),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "stages": earlier.get("stages", {}),
+    }
+    rundir.write(claim.path, record)
+    return record
+
+
+def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> None:
+    if stage.value in record["stages"]:
+        print(f"{stage.value}: done before, kept", flush=True)
+        return
+    print(f"{stage.value} …", flush=True)
+    start = time.perf_counter()
+    module = importlib.import_module(f"tem_seg.stages.{stage.value}")
+    notes = module.run(cfg, run_dir) or {}
+    wall = round(time.perf_counter() - start, 2)
+    record["stages"][stage.value] = {"finished": _now(), "wall_s": wall, "peak_memory_gb": provenance.peak_memory_gb(), **notes}
+    rundir.write(run_dir, record)
+    print(f"{stage.value}: {wall:.1f} s", flush=True)
+
+
+def _summary(run_dir: Path, record: dict[str, Any]) -> float | None:
+    metrics = atomic.read_json(run_dir / "metrics.json") if (run_dir / "metrics.json").is_file() else {}
+    for flag in metrics.get("red_flags", []):
+        print(f"RED FLAG: {flag}", flush=True)
+    shown = [f"{k} {metrics[k]:.3f}" for k in ("ap", "ap50", "ap75", "f1") if metrics.get(k) is not None]
+    if shown:
+        print(" · ".join([*shown, f"{metrics['n_truths']} particles in {metrics['n_images']} micrographs"]), flush=True)
+    report = run_dir / "report.html"
+    print(f"done: {_short(report if report.is_file() else run_dir)}", flush=True)
+    return metrics.get("ap")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -1,0 +1,114 @@
+"""train: a model, its data and Lightning; leaves checkpoints/ and metrics.csv."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from lightning.pytorch.loggers.logger import Logger
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from tem_seg.core.seeds import child_seed
+from tem_seg.data.coco import CocoDataset
+from tem_seg.evaluation.coco_ap import average_precision
+from tem_seg.inference.predict import Predictor, predict_dataset
+from tem_seg.models.contract import SegmentationModel
+from tem_seg.stages import common
+from tem_seg.training.augment import Tone
+from tem_seg.training.datamodule import TrainingData
+from tem_seg.training.dataset import CropPolicy, TrainingSet
+from tem_seg.training.fit import FitOptions, fit, resolve_precision
+from tem_seg.training.module import Scorer, TrainingModule
+
+
+def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Trains from the start, or from the last checkpoint of a killed run, to the same weights."""
+    import torch
+
+    common.set_threads(cfg)
+    training, validation = common.needed(cfg, run_dir, "train"), common.dataset(cfg, run_dir, "val")
+    factory = common.model_factory(cfg, training.categories)
+    about = factory.about() | {"categories": training.categories}
+    training = _through_catalog(training, validation, about["backend"], cfg.dataset.name)
+    torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
+    model: SegmentationModel = factory.build()
+    precision = resolve_precision(cfg.trainer.precision)
+    print(f"  {about['family']} on {about['backend']}, {_millions(model):.1f} M parameters, {precision}, "
+          f"{len(training)} micrographs with {training.count} particles", flush=True)  # fmt: skip
+    look = common.predictor(cfg, precision)
+    scored = {"val": validation and validation.subset(cfg.train.validation_images),
+              "train": training.subset(cfg.train.training_images_scored)}  # fmt: skip
+    module = TrainingModule(
+        model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        optimizer=partial(instantiate(cfg.optimizer, _partial_=True)),
+        steps=cfg.train.steps,
+        warmup_steps=cfg.train.warmup_steps,
+        seed=cfg.seed,
+        scorers={name: _scorer(found, look, cfg) for name, found in scored.items() if found},
+        about=about,
+    )
+    fit(module, _data(cfg, training), _options(cfg), run_dir, logger=_logger(cfg, run_dir))
+    return {"backend": about["backend"], "precision": precision, "parameters_m": round(_millions(model), 2),
+            "threads": torch.get_num_threads()}  # fmt: skip
+
+
+def _through_catalog(training: CocoDataset, validation: CocoDataset | None, backend: str, name: str) -> CocoDataset:
+    """With Detectron2 installed the datasets are registered there; on that back end the records that train come from it."""
+    from tem_seg.models.detectron2 import is_available
+
+    if not is_available():
+        return training
+    from tem_seg.models.detectron2 import catalog
+
+    registered = catalog.register(training, f"{name}_train")
+    if validation is not None:
+        catalog.register(validation, f"{name}_val")
+    return catalog.dataset_from_catalog(registered) if backend == "detectron2" else training
+
+
+def _data(cfg: DictConfig, training: CocoDataset) -> TrainingData:
+    batch = cfg.train.batch_size * cfg.trainer.accumulate
+    crop = CropPolicy(cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range))
+    samples = TrainingSet(
+        training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
+        tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]
+        cache_bytes=int(cfg.train.cache_gb * 1e9),
+    )  # fmt: skip
+    return TrainingData(
+        samples, batch_size=cfg.train.batch_size, interval_steps=cfg.train.validate_every * cfg.trainer.accumulate,
+        workers=cfg.train.workers,
+    )  # fmt: skip
+
+
+def _options(cfg: DictConfig) -> FitOptions:
+    return FitOptions(
+        steps=cfg.train.steps, accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices,
+        precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate, clip_norm=cfg.train.clip_norm,
+        ema_decay=cfg.train.ema_decay,
+    )  # fmt: skip
+
+
+def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig) -> Scorer:
+    """AP of a split's micrographs, predicted whole."""
+
+    def score(model: SegmentationModel) -> dict[str, float]:
+        results, _ = predict_dataset(model, dataset, look)
+        kind = "segm" if any("segmentation" in row for row in results) else "bbox"
+        figures = average_precision(dataset, results, kind, cfg.max_instances)  # type: ignore[arg-type]
+        return {key: figures[key] for key in ("ap", "ap50")}
+
+    return score
+
+
+def _logger(cfg: DictConfig, run_dir: Path) -> Logger | None:
+    if not cfg.logger:
+        return None
+    logger = instantiate(cfg.logger, run_dir=str(run_dir))
+    return logger  # type: ignore[no-any-return]
+
+
+def _millions(model: nn.Module) -> float:
+    return sum(p.numel() for p in model.parameters()) / 1e6

@@ -1,0 +1,1 @@
+"""Sampling, augmentation and the Lightning loop."""

@@ -1,0 +1,153 @@
+"""Augmentation: geometry on crops and on each particle's own box, tone and noise through albumentations.
+
+The cost of the geometry grows with the crop and with the area of the particles in it, never with particles × image area.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
+
+import albumentations as A  # noqa: E402, N812
+import cv2  # noqa: E402
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from tem_seg.core.types import Rle  # noqa: E402
+from tem_seg.data.rle import decode_crop  # noqa: E402
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of a micrograph and how it is laid into the training crop.
+
+    x0, y0, width, height: source px, inside the micrograph. out_width, out_height: px of the crop before turning.
+    quarter_turns: counter-clockwise, after mirror (left-right).
+    """
+
+    x0: int
+    y0: int
+    width: int
+    height: int
+    out_width: int
+    out_height: int
+    mirror: bool
+    quarter_turns: int
+
+    def orient(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Mirrors and turns an array (out_height, out_width)."""
+        return np.ascontiguousarray(np.rot90(array[:, ::-1] if self.mirror else array, self.quarter_turns))
+
+
+def draw_window(
+    size: tuple[int, int], median_size_px: float, crop_px: int, scale_range: tuple[float, float],
+    particle_px_range: tuple[float, float], rng: np.random.Generator,
+) -> Window:  # fmt: skip
+    """A random window of a micrograph (H, W), log-uniform in scale, turned and mirrored at random.
+
+    median_size_px: square root of the median particle area, NaN for an empty micrograph. The scale is held so that
+    such a particle stays within particle_px_range in the crop: beyond it there is nothing left to see, or to frame.
+    """
+    low, high = np.log(scale_range)
+    scale = float(np.exp(rng.uniform(low, high)))
+    if np.isfinite(median_size_px):
+        scale = float(np.clip(scale, particle_px_range[0] / median_size_px, particle_px_range[1] / median_size_px))
+    height, width = (min(side, max(1, round(crop_px / scale))) for side in size)
+    return Window(
+        x0=int(rng.integers(size[1] - width + 1)),
+        y0=int(rng.integers(size[0] - height + 1)),
+        width=width,
+        height=height,
+        out_width=min(crop_px, max(1, round(width * scale))),
+        out_height=min(crop_px, max(1, round(height * scale))),
+        mirror=bool(rng.integers(2)),
+        quarter_turns=int(rng.integers(4)),
+    )
+
+
+def crop_image(pixels: NDArray[np.floating], window: Window) -> NDArray[np.float32]:
+    """pixels (H, W) → the window as float32 (out_height, out_width), turned; area-averaged when shrunk."""
+    part = pixels[window.y0 : window.y0 + window.height, window.x0 : window.x0 + window.width].astype(np.float32)
+    shrinks = window.out_width < window.width
+    size = (window.out_width, window.out_height)
+    resized = cv2.resize(part, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return window.orient(resized)
+
+
+def crop_mask(segmentation: Rle, window: Window) -> NDArray[np.uint8] | None:
+    """One particle's mask in the window, (out_height, out_width) uint8 in {0, 1} before turning; None if outside."""
+    crop, x0, y0 = decode_crop(segmentation)
+    scale_x, scale_y = window.out_width / window.width, window.out_height / window.height
+    left, top = (x0 - window.x0) * scale_x, (y0 - window.y0) * scale_y
+    right, bottom = left + crop.shape[1] * scale_x, top + crop.shape[0] * scale_y
+    x_from, y_from = max(0, int(np.floor(left))), max(0, int(np.floor(top)))
+    x_to, y_to = min(window.out_width, int(np.ceil(right))), min(window.out_height, int(np.ceil(bottom)))
+    if x_to <= x_from or y_to <= y_from or not crop.size:
+        return None
+    # pixel centres: source (i + 0.5) lands at left + (i + 0.5) * scale
+    to_local = np.array(
+        [[scale_x, 0, left - x_from + 0.5 * scale_x - 0.5], [0, scale_y, top - y_from + 0.5 * scale_y - 0.5]]
+    )
+    local = cv2.warpAffine(crop.astype(np.uint8) * 255, to_local, (x_to - x_from, y_to - y_from))
+    out = np.zeros((window.out_height, window.out_width), np.uint8)
+    out[y_from:y_to, x_from:x_to] = local > 127
+    return out
+
+
+def crop_masks(segmentations: Iterable[Rle], window: Window, min_area_px: int = 8) -> tuple[NDArray[np.uint8], list[int]]:
+    """Masks (N, h, w) uint8 of the particles seen in the window, turned, and which of the segmentations they are.
+
+    A particle of fewer than min_area_px px in the window is left out.
+    """
+    found = [(index, crop_mask(segmentation, window)) for index, segmentation in enumerate(segmentations)]
+    seen = [(index, mask) for index, mask in found if mask is not None and int(mask.sum()) >= min_area_px]
+    shape = window.orient(np.zeros((window.out_height, window.out_width), bool)).shape
+    masks = np.zeros((len(seen), *shape), np.uint8)
+    for row, (_, mask) in enumerate(seen):
+        masks[row] = window.orient(mask)
+    return masks, [index for index, _ in seen]
+
+
+def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Masks (N, h, w), none empty → boxes (N, 4) float32 xyxy px, half-open."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    if len(masks):
+        columns, rows = masks.any(axis=1), masks.any(axis=2)
+        boxes[:, 0], boxes[:, 1] = columns.argmax(axis=1), rows.argmax(axis=1)
+        boxes[:, 2] = masks.shape[2] - columns[:, ::-1].argmax(axis=1)
+        boxes[:, 3] = masks.shape[1] - rows[:, ::-1].argmax(axis=1)
+    return boxes
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """Chances (0–1) and strengths of the changes of tone, blur and noise; images are float32 in [0, 1]."""
+
+    contrast_chance: float = 0.8
+    contrast: float = 0.3
+    gamma_chance: float = 0.3
+    noise_chance: float = 0.3
+    noise_sd: float = 0.08
+    blur_chance: float = 0.2
+    invert_chance: float = 0.1
+
+    def build(self) -> A.Compose:
+        """The albumentations pipeline, to be called by :func:`change_tone`."""
+        return A.Compose([
+            A.RandomBrightnessContrast(self.contrast, self.contrast, p=self.contrast_chance),
+            A.RandomGamma((60, 160), p=self.gamma_chance),
+            A.GaussianBlur(blur_limit=(3, 5), p=self.blur_chance),
+            A.GaussNoise(std_range=(0.0, self.noise_sd), p=self.noise_chance),
+            A.InvertImg(p=self.invert_chance),
+        ])  # fmt: skip
+
+
+def change_tone(pipeline: A.Compose, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """image (h, w) float32 in [0, 1] → the same, changed in tone, blur and noise as drawn from rng."""
+    pipeline.set_random_seed(int(rng.integers(2**31)))
+    changed = pipeline(image=image[..., None])["image"][..., 0]
+    return np.clip(changed, 0.0, 1.0).astype(np.float32)

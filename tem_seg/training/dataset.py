@@ -1,0 +1,127 @@
+"""Training samples. Sample k depends on (seed, k) alone: not on workers, order, or what was resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tem_seg.core.seeds import child_rng
+from tem_seg.data.coco import CocoDataset
+from tem_seg.data.images import normalise, read_micrograph
+from tem_seg.models.contract import Target
+from tem_seg.training.augment import Tone, boxes_of_masks, change_tone, crop_image, crop_masks, draw_window
+
+Pixels = NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class CropPolicy:
+    """How training crops are cut. crop_px: side. scale_range: magnification of the micrograph, log-uniform.
+
+    particle_px_range: the median particle's size (square root of area) is kept within it in the crop.
+    """
+
+    crop_px: int = 320
+    scale_range: tuple[float, float] = (0.35, 1.6)
+    particle_px_range: tuple[float, float] = (8.0, 160.0)
+
+    def __post_init__(self) -> None:
+        for name in ("scale_range", "particle_px_range"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"train.crop.{name} must be 0 < min <= max, got [{low}, {high}]")
+        if self.crop_px < 32:
+            raise ValueError(f"train.crop.crop_px must be at least 32, got {self.crop_px}")
+
+
+@dataclass
+class PixelCache:
+    """Normalised micrographs in memory, up to a budget; what does not fit is read again each time."""
+
+    budget_bytes: int
+    read: Callable[[Path], Pixels]
+    _held: dict[Path, Pixels] = field(default_factory=dict)
+    _bytes: int = 0
+
+    def __call__(self, path: Path) -> Pixels:
+        if path in self._held:
+            return self._held[path]
+        pixels = self.read(path)
+        if self._bytes + pixels.nbytes <= self.budget_bytes:
+            self._held[path] = pixels
+            self._bytes += pixels.nbytes
+        return pixels
+
+
+def read_normalised(path: Path) -> Pixels:
+    """The micrograph as float16 (H, W) in [0, 1]: 11 bits of precision at half the memory of float32."""
+    return normalise(read_micrograph(path).pixels).astype(np.float16)
+
+
+class TrainingSet(Dataset[tuple[Tensor, Target]]):
+    """Crops of a dataset's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target)."""
+
+    def __init__(
+        self, dataset: CocoDataset, *, samples: int, seed: int, crop: CropPolicy, tone: Tone, cache_bytes: int = 4 * 10**9
+    ) -> None:
+        self.dataset, self.samples, self.seed, self.crop, self.tone = dataset, samples, seed, crop, tone
+        self.pixels = PixelCache(cache_bytes, read_normalised)
+
+    def __len__(self) -> int:
+        return self.samples
+
+    @cached_property
+    def _pipeline(self) -> Any:  # built in the worker that uses it
+        return self.tone.build()
+
+    @cached_property
+    def _median_size_px(self) -> dict[int, float]:
+        found = {}
+        for image in self.dataset.images:
+            areas = [a["area"] for a in self.dataset.annotations[image.id]]
+            found[image.id] = float(np.sqrt(np.median(areas))) if areas else float("nan")
+        return found
+
+    def _image_index(self, k: int) -> int:
+        """Every micrograph once in each round of len(images) samples, in an order drawn for that round."""
+        count = len(self.dataset.images)
+        order = child_rng(self.seed, "order", k // count).permutation(count)
+        return int(order[k % count])
+
+    def __getitem__(self, k: int) -> tuple[Tensor, Target]:
+        image = self.dataset.images[self._image_index(k)]
+        annotations = self.dataset.annotations[image.id]
+        rng = child_rng(self.seed, "sample", k)
+        window = draw_window(
+            (image.height, image.width), self._median_size_px[image.id], self.crop.crop_px,
+            self.crop.scale_range, self.crop.particle_px_range, rng,
+        )  # fmt: skip
+        pixels = change_tone(self._pipeline, crop_image(self.pixels(image.path), window), rng)
+        near = [a for a in annotations if _touches(a["bbox"], window.x0, window.y0, window.width, window.height)]
+        masks, chosen = crop_masks((a["segmentation"] for a in near), window)
+        target: Target = {
+            "boxes": torch.from_numpy(boxes_of_masks(masks)),
+            "labels": torch.tensor([near[i]["label"] for i in chosen], dtype=torch.int64),
+            "masks": torch.from_numpy(masks),
+        }
+        return torch.from_numpy(pixels)[None], target
+
+
+def _touches(box_xywh: list[float], x0: int, y0: int, width: int, height: int) -> bool:
+    x, y, w, h = box_xywh
+    return x < x0 + width and x + w > x0 and y < y0 + height and y + h > y0
+
+
+def collate(samples: list[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    """Samples → (images, targets), as models take them."""
+    images, targets = zip(*samples, strict=True)
+    return list(images), list(targets)

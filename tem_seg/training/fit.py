@@ -1,0 +1,81 @@
+"""Runs Lightning on a model and its data, resuming from the last checkpoint where there is one."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+
+from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress
+from tem_seg.training.datamodule import TrainingData
+from tem_seg.training.module import TrainingModule
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How long and on what. precision: Lightning's name, or "auto"."""
+
+    steps: int
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "auto"
+    accumulate: int = 1
+    clip_norm: float = 10.0
+    ema_decay: float = 0.998
+
+
+def resolve_precision(name: str) -> str:
+    """"auto" → bf16-mixed where the hardware computes bfloat16 fast (GPU with support, CPU with AMX), else 32-true."""
+    if name != "auto":
+        return name
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if fast else "32-true"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint from which a killed training goes on, if any."""
+    path = folder / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def fit(
+    module: TrainingModule, data: TrainingData, options: FitOptions, run_dir: Path, *, logger: Logger | None = None,
+    callbacks: list[L.Callback] | None = None,
+) -> Path:  # fmt: skip
+    """Trains to ``options.steps`` and returns the last checkpoint (run_dir/checkpoints/last.ckpt)."""
+    curves = CurveLogger(run_dir / "metrics.csv")
+    checkpoints = ModelCheckpoint(
+        dirpath=run_dir / "checkpoints", filename="best", monitor="val/ap", mode="max", save_last=True,
+        enable_version_counter=False, auto_insert_metric_name=False, save_on_train_epoch_end=False,
+    )  # fmt: skip
+    chosen: list[L.Callback] = [checkpoints, Progress(curves), *(callbacks or [])]
+    if options.ema_decay:
+        chosen.insert(0, EMAWeightAveraging(decay=options.ema_decay))
+    trainer = L.Trainer(
+        accelerator=options.accelerator, devices=options.devices, precision=resolve_precision(options.precision),  # type: ignore[arg-type]
+        max_steps=options.steps, max_epochs=-1, check_val_every_n_epoch=1, num_sanity_val_steps=0,
+        accumulate_grad_batches=options.accumulate, gradient_clip_val=options.clip_norm,
+        reload_dataloaders_every_n_epochs=0, use_distributed_sampler=False, log_every_n_steps=10,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=run_dir,
+        logger=[curves, *([logger] if logger else [])], callbacks=chosen, plugins=_plugins(),
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        trainer.fit(module, data, ckpt_path=last_checkpoint(run_dir / "checkpoints"), weights_only=True)
+    return run_dir / "checkpoints" / "last.ckpt"
+
+
+def _plugins() -> list[Any]:
+    """submitit owns requeueing: Lightning must not do it as well."""
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return plugins
