@@ -46,13 +46,15 @@ def content_hash(folder: Path) -> str:
 
 
 def verify(folder: Path) -> None:
-    """Raises FetchError unless ``folder`` holds exactly the EMPS of the pinned commit (other files may lie beside it)."""
+    """Raises FetchError unless ``folder`` holds the EMPS of the pinned commit; other files may lie beside it."""
     missing = [name for name in (*FOLDERS, *TABLES) if not (folder / name).exists()]
     if missing:
         raise FetchError(f"{folder} is not EMPS: {', '.join(missing)} missing")
     found = content_hash(folder)
     if found != SHA256:
-        raise FetchError(f"{folder} differs from EMPS at commit {COMMIT[:10]} (sha256 {found[:16]}…, expected {SHA256[:16]}…)")
+        raise FetchError(
+            f"{folder} differs from EMPS at commit {COMMIT[:10]} (sha256 {found[:16]}…, expected {SHA256[:16]}…)"
+        )
 
 
 def by_git(folder: Path) -> None:
@@ -104,9 +106,11 @@ def fetch(into: Path, ways: tuple[Callable[[Path], None], ...] = (by_git, by_arc
             clean.rename(into)
             return
     raise FetchError(
-        "EMPS could not be fetched:\n  " + "\n  ".join(failures) + f"\nWithout a network: on a machine that has one, run "
-        f"`git clone {REPOSITORY}`, check out {COMMIT} and copy images/ segmaps/ *.csv to {into}; or point the runs at a "
-        "folder that holds emps/: paths.data=<folder>"
+        "EMPS could not be fetched:\n  "
+        + "\n  ".join(failures)
+        + f"\nWithout a network: on a machine that has one, run "
+        f"`git clone {REPOSITORY}`, check out {COMMIT} and copy images/ segmaps/ *.csv to {into}; or point the runs "
+        "at a folder that holds emps/: paths.data=<folder>"
     )
 
 
@@ -134,8 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"EMPS is in {options.into}, every byte as at commit {COMMIT[:10]}")
     if not (options.into / "shapes.csv").is_file():
         print(
-            "shapes.csv (shape and contrast of each image, made from the masks) is not part of that repository: everything "
-            "works without it, except choosing images by dataset.reader.shape or dataset.reader.modality"
+            "shapes.csv (shape and contrast of each image, made from the masks) is not part of that repository: "
+            "everything works without it, except choosing images by dataset.reader.shape or dataset.reader.modality"
         )
     return 0
 

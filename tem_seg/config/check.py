@@ -39,7 +39,7 @@ def _unknown(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
         if prefix == "" and key in OPEN_KEYS:
             continue
         if key not in hints:
-            yield f"unknown key '{prefix}{key}' ({nearest(str(key), hints)})"
+            yield f"unknown key '{prefix}{key!s}' ({nearest(str(key), hints)})"
         elif dataclasses.is_dataclass(hints[key]) and isinstance(node._get_node(key), DictConfig):
             yield from _unknown(node[key], hints[key], f"{prefix}{key}.")
 
@@ -53,7 +53,7 @@ def known_keys(path: list[str]) -> list[str]:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raises UserError with every structural fault: unknown keys, missing values, impossible numbers. No torch import."""
+    """Raises UserError with every structural fault: unknown keys, missing values, bad numbers. Imports no torch."""
     faults = unknown_keys(cfg) + list(_missing(cfg)) + list(_profile_faults(cfg))
     if not faults:
         faults = list(_value_faults(cfg))
@@ -87,7 +87,8 @@ def _value_faults(cfg: DictConfig) -> Iterator[str]:
         if len(values) != 2 or not 0 < values[0] <= values[1]:
             yield f"{key} must be [min, max] with 0 < min <= max, got {values}"
     if len(cfg.generation.image_size) != 2 or min(cfg.generation.image_size) < 32:
-        yield f"generation.image_size must be [height, width], each at least 32 px, got {list(cfg.generation.image_size)}"
+        size = list(cfg.generation.image_size)
+        yield f"generation.image_size must be [height, width], each at least 32 px, got {size}"
     if not cfg.prediction.scales or min(cfg.prediction.scales) <= 0:
         yield f"prediction.scales must hold positive magnifications, got {list(cfg.prediction.scales)}"
     if not 0 <= cfg.evaluation.score <= 1:
@@ -132,7 +133,7 @@ def _signature_faults(node: DictConfig, path: str) -> Iterator[str]:
         return
     for key in node:
         if str(key) not in parameters and not str(key).startswith("_"):
-            yield f"unknown key '{path}.{key}' ({nearest(str(key), parameters)})"
+            yield f"unknown key '{path}.{key!s}' ({nearest(str(key), parameters)})"
 
 
 def _locate(target: str) -> Any:

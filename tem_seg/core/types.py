@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, TypedDict
 
 import numpy as np
@@ -17,7 +17,7 @@ class Rle(TypedDict):
     counts: str
 
 
-class Modality(str, Enum):
+class Modality(StrEnum):
     """How the contrast of a micrograph arises."""
 
     BRIGHT_FIELD = "bright_field"
@@ -60,7 +60,9 @@ class Scene:
 
     def __post_init__(self) -> None:
         if not (len(self.field_of_view_nm) == 2 and min(self.field_of_view_nm) > 0):
-            raise ValueError(f"field_of_view_nm must be two positive lengths (height, width), got {self.field_of_view_nm}")
+            raise ValueError(
+                f"field_of_view_nm must be two positive lengths (height, width), got {self.field_of_view_nm}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

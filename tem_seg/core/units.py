@@ -24,7 +24,9 @@ def to_nm(value: float, unit: str) -> float:
     >>> to_nm(0.5, "µm")
     500.0
     """
-    return value * _factor(unicodedata.normalize("NFKC", unit).strip())  # one ångström sign, one micro sign of the several
+    return value * _factor(
+        unicodedata.normalize("NFKC", unit).strip()
+    )  # one ångström sign, one micro sign of the several
 
 
 @cache
@@ -46,7 +48,7 @@ def _parse(unit: str) -> pint.Unit | None:
         try:
             if text:
                 return _registry().Unit(text)
-        except Exception:  # noqa: BLE001, S112 - pint raises AssertionError, ValueError, TokenError, … for odd text
+        except Exception:  # noqa: BLE001 - pint raises AssertionError, ValueError, TokenError, … for odd text
             continue
     return None
 

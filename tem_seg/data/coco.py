@@ -152,7 +152,9 @@ def annotation_of(segmentation: Rle, image_id: int, category_id: int, annotation
     }
 
 
-def annotations_of(instances: Instances, image_id: int, category_ids: Sequence[int], first_id: int) -> list[dict[str, Any]]:
+def annotations_of(
+    instances: Instances, image_id: int, category_ids: Sequence[int], first_id: int
+) -> list[dict[str, Any]]:
     """Instances of one image → COCO annotations; empty masks (wholly hidden particles) are left out."""
     found: list[dict[str, Any]] = []
     for index, segmentation in enumerate(instances.segmentations):

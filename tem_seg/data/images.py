@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ ANISOTROPY_TOLERANCE = 1e-3
 PERCENTILES = (1.0, 99.0)
 PERCENTILE_PIXELS = 2**22
 Opener = Callable[[Path], AbstractContextManager[Stack]]
-MAGIC: dict[bytes, Opener] = {b"\x89PNG\r\n\x1a\n": open_raster, b"\xff\xd8\xff": open_raster} | dict.fromkeys(
+MAGIC: Mapping[bytes, Opener] = {b"\x89PNG\r\n\x1a\n": open_raster, b"\xff\xd8\xff": open_raster} | dict.fromkeys(
     (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff
 )
-BY_SUFFIX: dict[str, Opener] = {".mrc": open_mrc, ".mrcs": open_mrc, ".hspy": open_hspy} | dict.fromkeys(
+BY_SUFFIX: Mapping[str, Opener] = {".mrc": open_mrc, ".mrcs": open_mrc, ".hspy": open_hspy} | dict.fromkeys(
     READERS, open_vendor
 )
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", *BY_SUFFIX)
@@ -107,7 +107,9 @@ def _to_float(path: Path, pixels: NDArray[Any]) -> NDArray[np.float32]:
         grey = _luminance(path, pixels.astype(np.float32))
     bad = grey.size - int(np.count_nonzero(np.isfinite(grey)))
     if bad:
-        raise UserError(f"{path} holds {bad} pixels of NaN or infinity: replace them (ImageJ: Remove NaNs) and save again")
+        raise UserError(
+            f"{path} holds {bad} pixels of NaN or infinity: replace them (ImageJ: Remove NaNs) and save again"
+        )
     return grey
 
 
@@ -150,7 +152,8 @@ def normalise(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     row and column (k = 2 for 4096²: 0.09 s instead of 0.25 s, same percentiles within the noise).
     """
     step = max(1, math.ceil(math.sqrt(pixels.size / PERCENTILE_PIXELS)))
-    low, high = (float(v) for v in np.percentile(pixels[::step, ::step], PERCENTILES))
+    with np.errstate(invalid="ignore"):  # infinity is reported below
+        low, high = (float(v) for v in np.percentile(pixels[::step, ::step], PERCENTILES))
     if low == high:
         low, high = float(pixels.min()), float(pixels.max())
     if not (math.isfinite(low) and math.isfinite(high)):

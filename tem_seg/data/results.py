@@ -15,7 +15,7 @@ from tem_seg.data.atomic import write_json
 
 
 def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -> list[dict[str, Any]]:
-    """One image's prediction → COCO results (image_id, category_id, bbox [x, y, w, h], score, segmentation, rotated_box)."""
+    """One image's prediction → COCO results (docs/results-format.md)."""
     rows: list[dict[str, Any]] = []
     boxes = xyxy_to_xywh(prediction.boxes)
     for index in range(len(prediction)):
@@ -56,7 +56,9 @@ def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def _parts(path: Path, content: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     if not isinstance(content, dict) or not isinstance(content.get("results"), list):
-        raise UserError(f"{path} holds no predictions: expected a list of COCO results or {{'info': …, 'results': […]}}")
+        raise UserError(
+            f"{path} holds no predictions: expected a list of COCO results or {{'info': …, 'results': […]}}"
+        )
     return content["results"], content.get("info") or {}
 
 

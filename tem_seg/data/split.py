@@ -23,7 +23,9 @@ def split_by_group(groups: Sequence[str], fraction: float) -> NDArray[np.bool_]:
         raise UserError(f"the held-out fraction must lie between 0 and 1, got {fraction}")
     sizes = Counter(groups)
     if len(sizes) < 2:
-        raise UserError(f"{len(sizes)} group(s) cannot be split in two: give images of different origin different groups")
+        raise UserError(
+            f"{len(sizes)} group(s) cannot be split in two: give images of different origin different groups"
+        )
     target, count = fraction * len(groups), 0
     held: set[str] = set()
     order = sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest())

@@ -89,8 +89,8 @@ def disk_full_explained(root: Path, name: str) -> Iterator[None]:
         usage = shutil.disk_usage(disk)
         raise UserError(
             f"{FULL[error.errno]} while making the dataset {name} in {root} (disk mounted at {disk}: "
-            f"{usage.free / 1e6:.1f} MB free of {usage.total / 1e9:.2f} GB). Free some space or choose a folder on another "
-            "disk, then give the same command again: what is finished there is kept and used."
+            f"{usage.free / 1e6:.1f} MB free of {usage.total / 1e9:.2f} GB). Free some space or choose a folder on "
+            "another disk, then give the same command again: what is finished there is kept and used."
         ) from error
 
 

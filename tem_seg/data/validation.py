@@ -32,7 +32,9 @@ def find_faults(content: Any, folder: Path) -> list[str]:
         faults += _id_faults(key, [entry.get("id") for entry in content[key]])
     faults += _category_faults(content["categories"])
     for entry in content["images"]:
-        faults += [f"image {entry.get('id')} ({entry.get('file_name')}): {text}" for text in _image_faults(entry, folder)]
+        faults += [
+            f"image {entry.get('id')} ({entry.get('file_name')}): {text}" for text in _image_faults(entry, folder)
+        ]
     sizes = {_key(entry.get("id")): (entry.get("height"), entry.get("width")) for entry in content["images"]}
     known = {_key(category.get("id")) for category in content["categories"]}
     for entry in content["annotations"]:
@@ -61,7 +63,9 @@ def _numbers(value: Any, count: int | None = None) -> np.ndarray[Any, np.dtype[n
 
 def _id_faults(section: str, ids: Sequence[Any]) -> list[str]:
     kind = {"images": "image", "annotations": "annotation", "categories": "category"}[section]
-    faults = [f"{section}[{k}]: id must be an integer, got {value!r}" for k, value in enumerate(ids) if not _is_int(value)]
+    faults = [
+        f"{section}[{k}]: id must be an integer, got {value!r}" for k, value in enumerate(ids) if not _is_int(value)
+    ]
     seen: set[int] = set()
     twice: set[int] = set()
     for value in filter(_is_int, ids):
@@ -111,7 +115,9 @@ def _annotation_faults(entry: dict[str, Any], sizes: dict[Any, Any], known: set[
     yield from _box_faults(entry.get("bbox"), height, width)
     yield from _segmentation_faults(entry.get("segmentation"), height, width)
     if entry.get("full_segmentation"):
-        yield from (f"full_segmentation: {text}" for text in _segmentation_faults(entry["full_segmentation"], height, width))
+        yield from (
+            f"full_segmentation: {text}" for text in _segmentation_faults(entry["full_segmentation"], height, width)
+        )
     rotated = entry.get("rotated_box")
     if rotated is not None and ((box := _numbers(rotated, 5)) is None or not np.isfinite(box).all()):
         yield f"rotated_box must be five finite numbers [cx, cy, w, h, angle_deg], got {rotated!r}"

@@ -27,8 +27,11 @@ from tem_seg.generation.imaging import Imaging
 from tem_seg.generation.recipe import Recipe
 from tem_seg.generation.render import GENERATOR_VERSION, check_pair, render
 
-PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-"""Noise hardly compresses: the fastest setting costs 3 % in size."""
+PNG = [
+    cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
+    cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE,
+]  # fmt: skip
+"""Noise has no patterns to find: without the search for them a file is 5 % smaller and made 2.5 times as fast."""
 AT_LEAST_A_WORKER = 4
 """Images per worker below which starting another process costs more than it saves."""
 
@@ -61,8 +64,8 @@ def build_dataset(
     """Writes folder/<split>/images/NNNNN.png and folder/<split>/dataset.json for every split of counts (name → images).
 
     image_size (H, W) px. Called again on the same folder it goes on where it was interrupted. workers: processes;
-    progress: a bar on stderr if that is a terminal. Raises UserError for parameters that do not go together and for a
-    worker that was killed, OSError when the disk is full.
+    progress: a bar on stderr if that is a terminal. Raises UserError for parameters that do not go together and for
+    a worker that was killed, OSError when the disk is full.
     """
     job = Job(folder, recipe, imaging, (int(image_size[0]), int(image_size[1])), seed)
     check_pair(recipe, imaging, job.image_size)
@@ -80,7 +83,7 @@ def build_dataset(
 
 
 def make_image(job: Job, split: str, index: int) -> None:
-    """Writes one image, then the small JSON beside it that says it is whole (until the split's dataset.json is there)."""
+    """Writes one image, then a small JSON beside it that says so, which goes when dataset.json comes."""
     rng = child_rng(job.seed, split, index)
     scene = job.recipe.draw(rng, job.image_size)
     micrograph, instances = render(scene, job.recipe, job.imaging, job.image_size, rng)
@@ -122,6 +125,8 @@ def _finish_split(job: Job, split: str, count: int) -> None:
         coco.write(path, [entry["image"] for entry in found], numbered, job.recipe.categories, info)
     for part in parts:
         part.unlink(missing_ok=True)
+    for leftover in path.parent.glob("images/.*.tmp"):  # of a writer that was killed
+        leftover.unlink(missing_ok=True)
 
 
 def _check_counts(counts: dict[str, int], workers: int) -> None:
@@ -156,8 +161,8 @@ def _run(job: Job, todo: list[tuple[str, int]], workers: int, advance: Callable[
             advance()
     except BrokenProcessPool as error:
         raise UserError(
-            "a worker process that was drawing micrographs died (killed, or out of memory). Give the same command again: "
-            f"finished images are kept. If it happens again, use fewer workers than {workers} or smaller images."
+            "a worker process that was drawing micrographs died (killed, or out of memory). Give the same command "
+            f"again: finished images are kept. If it happens again, use fewer workers than {workers} or smaller images."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -29,7 +29,7 @@ class Camera:
         blur_px, gamma = uniform(rng, self.blur_px), log_uniform(rng, self.gamma)
         pixels = exposure.pixels
         if blur_px >= 0.2:
-            pixels = cv2.GaussianBlur(pixels, (0, 0), blur_px)
+            pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), blur_px), np.float32)
         if rng.random() < self.sharpened:
             amount, radius_px = float(rng.uniform(0.3, 1.5)), float(rng.uniform(0.8, 2.0))
             pixels = pixels + np.float32(amount) * (pixels - cv2.GaussianBlur(pixels, (0, 0), radius_px))

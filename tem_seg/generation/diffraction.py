@@ -85,7 +85,7 @@ def mottle(size: tuple[int, int], strength: float, rng: np.random.Generator) -> 
 
 
 def thickness_fringes(thickness: Field, period_nm: float, strength: float) -> Field | None:
-    """Two-beam fringes along lines of equal thickness, period = extinction length (Au 200: about 18 nm at 200 kV)."""
+    """Two-beam fringes along lines of equal thickness, period = extinction length (Au 200: 18 nm at 100 kV)."""
     if period_nm == 0.0 or strength == 0.0:
         return None
     return np.asarray(1.0 + np.float32(strength) * np.cos(thickness * np.float32(2.0 * np.pi / period_nm)), np.float32)

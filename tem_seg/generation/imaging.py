@@ -1,7 +1,7 @@
 """The imaging chain: a contrast mechanism, then named steps in order, from scene to 8-bit grey levels.
 
-Steps are plain frozen dataclasses built with values (YAML: ``_target_``); each changes the exposure in place and draws its
-strength for every micrograph anew (domain randomisation). A step set to null in the YAML is left out.
+Steps are plain frozen dataclasses built with values (YAML: ``_target_``); each changes the exposure in place and draws
+its strength for every micrograph anew (domain randomisation). A step set to null in the YAML is left out.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Imaging:
                 raise UserError(f"imaging: {name} must be built from a _target_, got {type(part).__name__} {part!r}")
 
     def expose(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> Exposure:
-        """Scene → exposure of (H, W) px: grey levels 0-255 where the chain holds ToGreyLevels, as every shipped one does."""
+        """Scene → exposure of (H, W) px: grey levels 0-255 if the chain holds ToGreyLevels, as all shipped ones do."""
         pixels = self.contrast(scene, image_size, rng)
         exposure = Exposure(pixels, np.zeros(image_size, bool), scene.field_of_view_nm[0] / image_size[0])
         for step in self.steps.values():
@@ -134,7 +134,11 @@ class Contamination:
         layer = np.zeros((height, width), np.uint8)
         for _ in range(int(rng.integers(1, 4))):
             along = np.linspace(-0.1, 1.1, 40)
-            across = rng.uniform(0, 1) + rng.uniform(-0.5, 0.5) * along + 0.05 * np.sin(rng.uniform(2, 9) * along + rng.uniform(0, 6))
+            across = (
+                rng.uniform(0, 1)
+                + rng.uniform(-0.5, 0.5) * along
+                + 0.05 * np.sin(rng.uniform(2, 9) * along + rng.uniform(0, 6))
+            )
             points = np.stack([along * width, across * height], axis=1)
             points = points if rng.random() < 0.5 else np.stack([across * width, along * height], axis=1)
             cv2.polylines(layer, [np.rint(points).astype(np.int32)], False, 255, int(rng.integers(1, 5)))

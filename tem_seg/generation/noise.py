@@ -11,12 +11,15 @@ NORMAL_FROM = 30.0
 """Mean electrons a pixel from which Poisson counts are drawn as normal ones (skewness below 0.19)."""
 
 
-def film_grain(size: tuple[int, int], fresnel_px: float, envelope_px: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def film_grain(
+    size: tuple[int, int], fresnel_px: float, envelope_px: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """(H, W) float32, mean 0, standard deviation 1: phase contrast of an amorphous film at a defocus.
 
-    Random phases (by the central limit theorem as good as white noise, at half the random numbers) through the weak-phase contrast transfer sin(π s² k²) · exp(−2 (π e k)²), k in 1/px: s = fresnel_px =
-    √(wavelength · defocus) in px (spherical aberration left out: it matters below 0.3 nm), e = envelope_px the blur of
-    partial coherence (Williams & Carter, Transmission Electron Microscopy, 2nd ed., eq. 28.29 ff.).
+    Random phases (by the central limit theorem as good as white noise, at half the random numbers) through the
+    weak-phase contrast transfer sin(π s² k²) · exp(−2 (π e k)²), k in 1/px: s = fresnel_px = √(wavelength · defocus) in
+    px (spherical aberration left out: it matters below 0.3 nm), e = envelope_px the blur of partial coherence
+    (Williams & Carter, Transmission Electron Microscopy, 2nd ed., chapter 28).
     """
     height, width = size
     rows = scipy.fft.fftfreq(height).astype(np.float32)[:, None]
@@ -45,7 +48,7 @@ def count_electrons(
     """Relative intensity (H, W) >= 0 → the same with shot noise of that many electrons a pixel at intensity 1."""
     mean = np.maximum(intensity, 0.0) * np.float32(electrons_per_px)
     if electrons_per_px < NORMAL_FROM:
-        counted = rng.poisson(mean).astype(np.float32)
+        counted = np.asarray(rng.poisson(mean), np.float32)
     else:
-        counted = mean + np.sqrt(mean) * rng.standard_normal(mean.shape, dtype=np.float32)
+        counted = np.asarray(mean + np.sqrt(mean) * rng.standard_normal(mean.shape, dtype=np.float32), np.float32)
     return np.asarray(counted / np.float32(electrons_per_px), np.float32)

@@ -38,13 +38,14 @@ def text_alpha(text: str, font: str, size_px: int) -> NDArray[np.float32]:
 
 
 def blend(exposure: Exposure, alpha: NDArray[np.float32], x0: int, y0: int, grey: float) -> None:
-    """Paints grey (0-255) with coverage alpha (h, w), top-left corner at pixel (x0, y0); cut at the image's border."""
+    """Paints grey (0-255) with coverage alpha (h, w) from pixel (x0, y0) on; cut at the border, whole grey levels."""
     height, width = exposure.pixels.shape
     top, left = max(0, -y0), max(0, -x0)
     alpha = alpha[top : max(top, height - y0), left : max(left, width - x0)]
     rows = slice(y0 + top, y0 + top + alpha.shape[0])
     columns = slice(x0 + left, x0 + left + alpha.shape[1])
-    exposure.pixels[rows, columns] += (np.float32(grey) - exposure.pixels[rows, columns]) * alpha
+    under = exposure.pixels[rows, columns]
+    exposure.pixels[rows, columns] = np.rint(under + (np.float32(grey) - under) * alpha)
 
 
 def paint(exposure: Exposure, x0: int, y0: int, width: int, height: int, grey: float) -> None:
@@ -62,7 +63,7 @@ def bar_length(pixel_size_nm: float, width_px: int, share: float) -> tuple[int, 
 
 
 def bar_label(length_nm: int, rng: np.random.Generator) -> str:
-    """"50 nm", "50nm", "0.5 µm", …"""
+    """ "50 nm", "50nm", "0.5 µm", …"""
     space = " " if rng.random() < 0.8 else ""
     if length_nm >= 1000 or (length_nm >= 200 and rng.random() < 0.5):
         return f"{length_nm / 1000:g}{space}µm"
@@ -102,7 +103,9 @@ class ScaleBar:
         label = text_alpha(bar_label(length_nm, rng), FONTS[int(rng.integers(len(FONTS)))], em)
         self._draw(exposure, label, bar_px, max(2, round(em * rng.uniform(0.12, 0.4))), rng)
 
-    def _draw(self, exposure: Exposure, label: NDArray[np.float32], bar_px: int, thick: int, rng: np.random.Generator) -> None:
+    def _draw(
+        self, exposure: Exposure, label: NDArray[np.float32], bar_px: int, thick: int, rng: np.random.Generator
+    ) -> None:
         height, width = exposure.pixels.shape
         gap = max(2, label.shape[0] // 3)
         block_w, block_h = max(bar_px, label.shape[1]), label.shape[0] + gap + thick
@@ -126,7 +129,7 @@ class ScaleBar:
 
 @dataclass(frozen=True)
 class PanelLetter:
-    """"(a)", "B" … in an upper corner, some on an opaque box."""
+    """ "(a)", "B" … in an upper corner, some on an opaque box."""
 
     probability: float
     text: Range
@@ -157,7 +160,7 @@ class PanelLetter:
 
 @dataclass(frozen=True)
 class InfoBar:
-    """The microscope's strip along the bottom, with voltage, magnification and a scale bar; it hides what is under it."""
+    """The microscope's strip along the bottom, with voltage, magnification and scale bar; hides what is under it."""
 
     probability: float
     height: Range
@@ -171,13 +174,15 @@ class InfoBar:
             return
         height, width = exposure.pixels.shape
         strip = max(10, round(uniform(rng, self.height) * height))
-        paper = float(rng.choice([BLACK, WHITE, rng.uniform(40, 200)]))
+        paper = float(rng.choice([BLACK, WHITE, int(rng.integers(40, 200))]))
         ink = BLACK if paper > 128 else WHITE
         paint(exposure, 0, height - strip, width, strip, paper)
         em = max(6, round(strip * rng.uniform(0.4, 0.65)))
         length_nm, bar_px = bar_length(exposure.pixel_size_nm, width, 0.15)
         kilovolts, magnification = (80, 100, 120, 200, 300)[int(rng.integers(5))], int(rng.integers(10, 400))
-        alpha = text_alpha(f"{kilovolts} kV  x{magnification}k  {bar_label(length_nm, rng)}", FONTS[int(rng.integers(2))], em)
+        alpha = text_alpha(
+            f"{kilovolts} kV  x{magnification}k  {bar_label(length_nm, rng)}", FONTS[int(rng.integers(2))], em
+        )
         y0 = height - strip + (strip - alpha.shape[0]) // 2
         blend(exposure, alpha, round(0.02 * width), y0, ink)
         bar = np.ones((max(2, strip // 8), bar_px), np.float32)

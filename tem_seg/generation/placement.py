@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tem_seg.generation.raster import bounds, fill
 from tem_seg.generation.ranges import Range, uniform
+from tem_seg.generation.raster import bounds, fill
 
-GRID = 640  # cells along the longer side of the field, at most
+GRID = 4096  # cells along the longer side of the field, at most
 TRIES = 60
 
 
@@ -23,7 +23,8 @@ class Crowding:
     """How close particles lie.
 
     overlapped, touching: share 0-1 of the particles that share area with another / are set against another without
-    sharing any. overlap_share: range of the shared area over the smaller particle's. cell_nm: finest distance that matters.
+    sharing any. overlap_share: range of the shared area over the smaller particle's. cell_nm: what is
+    closer counts as touching; use the pixel size, so that masks of particles that only touch share no pixel.
     """
 
     overlapped: float

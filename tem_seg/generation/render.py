@@ -36,7 +36,9 @@ def check_pair(recipe: Recipe, imaging: Imaging, image_size: tuple[int, int]) ->
     if len(image_size) != 2 or min(image_size) < 16:
         raise UserError(f"image_size must be [height, width] of at least 16 px each, got {list(image_size)}")
     if recipe.modality != imaging.modality:
-        raise UserError(f"the recipe makes {recipe.modality} scenes, the imaging is {imaging.modality}: choose a fitting imaging=")
+        raise UserError(
+            f"the recipe makes {recipe.modality} scenes, the imaging is {imaging.modality}: choose a fitting imaging="
+        )
     if recipe.occlusion not in OCCLUSIONS:
         raise UserError(f"recipe.occlusion must be one of {', '.join(OCCLUSIONS)}, got {recipe.occlusion!r}")
     recipe.check_fits(image_size)

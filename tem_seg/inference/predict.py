@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from tem_seg.core.types import Prediction
-from tem_seg.data.coco import CocoDataset, ImageRecord
+from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.data.results import to_results
 from tem_seg.data.rle import area_px
@@ -67,16 +66,18 @@ class Predictor:
 def sizes_px(prediction: Prediction) -> NDArray[np.float64]:
     """Square root of each particle's mask (or box) area, (N,) px."""
     if prediction.masks is not None:
-        return np.sqrt([area_px(mask) for mask in prediction.masks])
+        return np.sqrt(np.array([area_px(mask) for mask in prediction.masks], np.float64))
     sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
-    return np.sqrt(sides.prod(axis=1, dtype=np.float64))
+    areas: NDArray[np.float64] = sides.prod(axis=1, dtype=np.float64)
+    return np.sqrt(areas)
 
 
 def _rescaled(image: NDArray[np.float32], scale: float) -> Tensor:
     height, width = (max(SMALLEST_SIDE_PX, round(side * scale)) for side in image.shape)
     if (height, width) != image.shape:
         shrinks = scale < 1
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        return torch.from_numpy(resized)[None]
     return torch.from_numpy(image)[None]
 
 
@@ -113,16 +114,14 @@ def merge(looks: list[Prediction], iou: float, max_instances: int) -> Prediction
 
 
 def predict_dataset(
-    model: SegmentationModel, dataset: CocoDataset, predictor: Predictor, *, images: Iterable[ImageRecord] | None = None,
-    advance: Callable[[int], None] = lambda done: None,
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:  # fmt: skip
-    """Predicts ``images`` (default: all) of a dataset → (COCO results, info for predictions.json)."""
-    chosen = list(dataset.images if images is None else images)
+    model: SegmentationModel, dataset: CocoDataset, predictor: Predictor
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Predicts all micrographs of a dataset → (COCO results, info for predictions.json)."""
     model.eval()
     results: list[dict[str, Any]] = []
     capped: list[int] = []
     seconds = 0.0
-    for done, image in enumerate(chosen, 1):
+    for image in dataset.images:
         pixels = normalise(read_micrograph(image.path).pixels)
         start = time.perf_counter()
         prediction = predictor(model, pixels)
@@ -130,12 +129,11 @@ def predict_dataset(
         if prediction.capped:
             capped.append(image.id)
         results += to_results(prediction, image.id, dataset.category_ids)
-        advance(done)
     return results, {
         "dataset": str(dataset.path),
-        "image_ids": [image.id for image in chosen],
+        "image_ids": [image.id for image in dataset.images],
         "categories": dataset.categories,
         "max_instances": predictor.max_instances,
         "capped_image_ids": capped,
-        "seconds_per_image": seconds / max(1, len(chosen)),
+        "seconds_per_image": seconds / max(1, len(dataset)),
     }

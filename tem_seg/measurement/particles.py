@@ -144,4 +144,4 @@ def read_table(path: Path) -> pd.DataFrame:
     """Reads a CSV written by :func:`write_table`."""
     if not path.is_file():
         raise UserError(f"no particle table at {path}: run the 'measure' stage first")
-    return pd.read_csv(path, float_precision="round_trip")
+    return pd.read_csv(path)

@@ -48,7 +48,7 @@ def load(model: nn.Module, path: Path, *, categories: list[str] | None = None) -
         raise UserError(f"{path} knows the classes {known}, this run has {categories}")
     state, own = model_state(content), model.state_dict()
     if categories is None:
-        state = {n: v for n, v in state.items() if PREDICTOR not in n or n not in own or own[n].shape == v.shape}
+        state = {n: v for n, v in state.items() if PREDICTOR not in n or own.get(n, v).shape == v.shape}
         own_needed = {n for n in own if PREDICTOR not in n}
     else:
         own_needed = set(own)
@@ -58,7 +58,8 @@ def load(model: nn.Module, path: Path, *, categories: list[str] | None = None) -
     if wrong or missing or extra:
         raise UserError(
             f"{path} holds another architecture ({about.get('backend', '?')} {about.get('backbone', '?')}): "
-            f"{len(missing)} weights missing ({', '.join(missing[:3])}), {len(extra)} unknown ({', '.join(extra[:3])}), "
+            f"{len(missing)} weights missing ({', '.join(missing[:3])}), "
+            f"{len(extra)} unknown ({', '.join(extra[:3])}), "
             f"{len(wrong)} of other shape ({'; '.join(wrong[:3])}). Use the model settings it was trained with"
         )
     model.load_state_dict(state, strict=False)

@@ -23,14 +23,17 @@ ANNOTATED: Colour = (240, 214, 40)
 MIN_VIEW_PX = 512
 """Smaller micrographs are enlarged to this long side, so that a thin outline does not cover a small particle."""
 MAX_VIEW_PX = 2048
+MAX_PAGE_PX = 1100
+"""Long side of a micrograph in a page, where outlines are vectors."""
 _SUBPIXEL_BITS = 4
 _GAP_PX = 6
 
 
-def outlines(segmentation: Rle) -> list[NDArray[np.float64]]:
+def outlines(segmentation: Rle, tolerance_px: float = 0.2) -> list[NDArray[np.float64]]:
     """Closed outlines [(K, 2) float64 x, y px, ...] of a mask, along the edges of its pixels; [] for an empty mask.
 
-    Frame and pixel edges as in docs/conventions.md; a one-pixel mask gives a diamond about its centre.
+    Frame and pixel edges as in docs/conventions.md; a one-pixel mask gives a diamond about its centre. Points that lie
+    within ``tolerance_px`` of the line through the others are left out.
     """
     crop, x0, y0 = decode_crop(segmentation)
     if not crop.size:
@@ -38,15 +41,14 @@ def outlines(segmentation: Rle) -> list[NDArray[np.float64]]:
     # Level 0.5 lies halfway between the centres of an inside and an outside pixel; a centre is at index + 0.5, and the
     # padding shifts by one. Unlike cv2.findContours this does not shrink the particle by half a pixel.
     found = find_contours(np.pad(crop, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
-    return [_simplified(contour[:, ::-1] + [x0 - 0.5, y0 - 0.5]) for contour in found]
+    return [_simplified(contour[:, ::-1] + [x0 - 0.5, y0 - 0.5], tolerance_px) for contour in found]
 
 
-def _simplified(contour: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fewer points, nowhere more than 0.2 px off: a tenth of the file for large particles."""
+def _simplified(contour: NDArray[np.float64], tolerance_px: float) -> NDArray[np.float64]:
     points = np.asarray(contour[:-1], np.float32)
     if len(points) < 8:
         return points.astype(np.float64)
-    return cv2.approxPolyDP(points[:, None], 0.2, True)[:, 0].astype(np.float64)
+    return cv2.approxPolyDP(points[:, None], tolerance_px, True)[:, 0].astype(np.float64)
 
 
 def overlay(
@@ -80,21 +82,24 @@ def panel(pixels: NDArray[np.float32], predicted: Sequence[Rle], truth: Sequence
     return np.concatenate([left, gap, right], axis=1)
 
 
-def svg_path(paths: Iterable[NDArray[np.floating]]) -> str:
-    """Closed polygons (K, 2) x, y px → the ``d`` of one SVG path, to a tenth of a pixel."""
-    return "".join(
-        "M" + " ".join(f"{x:.1f},{y:.1f}".replace(".0", "") for x, y in path) + "Z" for path in paths if len(path)
-    )
+def svg_path(paths: Iterable[NDArray[np.floating]], step_px: float = 0.1) -> str:
+    """Closed polygons (K, 2) x, y px → the ``d`` of one SVG path in units of ``step_px``: whole numbers, relative."""
+    drawn = []
+    for path in paths:
+        places = np.rint(path / step_px).astype(np.int64)  # rounded before the difference: no error adds up
+        moves = np.diff(places, axis=0, prepend=np.zeros((1, 2), np.int64)).ravel().tolist()
+        drawn.append(f"M{moves[0]} {moves[1]}l{' '.join(map(str, moves[2:]))}z")
+    return "".join(drawn)
 
 
-def webp_uri(pixels: NDArray[np.float32], max_side_px: int = 1100, max_bytes: int = 180_000) -> str:
+def webp_uri(pixels: NDArray[np.float32], max_side_px: int = MAX_PAGE_PX, max_bytes: int = 180_000) -> str:
     """pixels (H, W) float32 in [0, 1] → a WebP data URI, scaled down to ``max_side_px``.
 
     Noise does not compress, so quality falls from 85 to 35 until the image fits ``max_bytes``; if it still does not,
     the last and smallest is returned.
     """
     grey = _grey(_resized(pixels, min(1.0, max_side_px / max(pixels.shape))))
-    for quality in (85, 75, 65, 50, 35):
+    for quality in (85, 70, 50, 35):
         written, encoded = cv2.imencode(".webp", grey, [cv2.IMWRITE_WEBP_QUALITY, quality])
         if not written:
             raise RuntimeError(f"OpenCV could not encode a {grey.shape} image as WebP")

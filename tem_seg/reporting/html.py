@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from tem_seg.data import results as results_file
 from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.reporting import plots, tables
+from tem_seg.reporting.made import backend, made
 from tem_seg.reporting.material import Matches, Material, matched_diameters
 from tem_seg.reporting.views import views
 
@@ -101,8 +101,7 @@ def _render(material: Material, n_overlays: int) -> str:
         detection=_detection(material),
         metric_tables=tables.metric_tables(material.metrics),
         particle_table=tables.particle_table(material.particles) if len(material.particles) else None,
-        facts={key: value for key, value in material.run.items() if key != "config"},
-        config=_config_text(material.run.get("config")),
+        made=made(material.run),
         dataset=str(material.test.path),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -115,16 +114,11 @@ def _source(environment: Environment, name: str) -> Markup:
     return Markup(environment.loader.get_source(environment, name)[0])
 
 
-def _config_text(config: Any) -> str:
-    if config is None or isinstance(config, str):
-        return config or ""
-    return str(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-
-
 def _head(material: Material) -> list[tuple[str, str]]:
-    names = {"backend": "back end", "profile": "profile", "started": "started"}
-    facts = [(name, str(material.run.get(key) or "not recorded")) for key, name in names.items()]
-    return [*facts, ("micrographs", f"{len(material.test):,}")]
+    run = material.run
+    facts = {"back end": backend(run), "profile": run.get("profile"), "started": run.get("started")}
+    known = [(name, str(value or "not recorded")) for name, value in facts.items()]
+    return [*known, ("micrographs", f"{len(material.test):,}")]
 
 
 def _flags(material: Material) -> list[str]:

@@ -178,9 +178,10 @@ def f1_over_score(curve: dict[str, list[float]], thresholds: dict[str, dict[str,
 def training_curves(curves: pd.DataFrame) -> list[tuple[str, Markup]]:
     """[(caption, svg), ...] of losses, validation figures and learning rate over ``step``; only what was logged."""
     logged = [c for c in curves.columns if c not in ("step", "epoch") and curves[c].notna().any()]
-    losses = [c for c in logged if "loss" in c]
-    rates = [c for c in logged if c not in losses and _is_rate(c)]
+    rates = [c for c in logged if re.search(r"(^|[/_-])(lr|learning_rate)($|[/_-])", c)]
     scores = [c for c in logged if re.search(r"(^|[/_])(ap|f1|ar)\d*($|[/_])", c)]
+    # the parts of the loss go by their own names, train/mask
+    losses = [c for c in logged if c not in rates + scores and ("loss" in c or c.startswith("train/"))]
     groups = [
         ("Losses; a noisy one is drawn faintly with its running mean on top.", losses, "loss"),
         ("Solid: validation, dashed: training split. The gap between them is overfitting.", scores, "score"),
@@ -221,10 +222,6 @@ def _curves(curves: pd.DataFrame, names: list[str], label: str) -> Markup:
 
     steps = curves["step"].dropna()
     return chart(draw, f"{label.capitalize()} over {int(steps.max()):,} training steps: {', '.join(names)}", (4.0, 2.9))
-
-
-def _is_rate(name: str) -> bool:
-    return bool(re.search(r"(^|[/_-])(lr|learning_rate)($|[/_-])", name))
 
 
 def _legend_above(axes: Axes) -> None:

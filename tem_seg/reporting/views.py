@@ -13,16 +13,16 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.geometry import rotated_box_corners
 from tem_seg.data.coco import ImageRecord
 from tem_seg.data.images import normalise, read_micrograph
-from tem_seg.reporting.figures import outlines, svg_path, webp_uri
+from tem_seg.reporting.figures import MAX_PAGE_PX, outlines, svg_path, webp_uri
 from tem_seg.reporting.material import Counts, Material, choose_images, equivalent_diameter
 
-_IMAGE_BYTES = 2_400_000
+_IMAGE_BYTES = 2_000_000
 """All pictures of a report together; base64 adds a third."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """kind: tp, fp, fn, found or plain (in the style sheet); path: SVG ``d`` in image px; title: shown on hover."""
+    """kind: tp, fp, fn, found or plain (in the style sheet); path: SVG ``d`` in View.step_px; title: shown on hover."""
 
     kind: str
     path: str
@@ -48,7 +48,10 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Two panels of one micrograph (height, width in px) and what to know about it. counts: None without annotation."""
+    """Two panels of one micrograph (height, width in px) and what to know about it.
+
+    step_px: unit of the outlines, a tenth of a pixel of the picture shown. counts: None without annotation.
+    """
 
     name: str
     why: str
@@ -57,6 +60,7 @@ class View:
     height: int
     width: int
     bar: ScaleBar | None
+    step_px: float
     panels: tuple[Panel, Panel]
     counts: Counts | None
 
@@ -100,6 +104,7 @@ def _view(material: Material, image: ImageRecord, why: str, budget: int) -> View
         uri=webp_uri(pixels, max_bytes=budget),
         height=image.height,
         width=image.width,
+        step_px=_step_px(image),
         bar=scale_bar(image.width, image.pixel_size_nm),
         panels=_scored_panels(material, image) if scored else _plain_panels(material, image),
         counts=material.counts(image.id) if scored else None,
@@ -130,6 +135,7 @@ def _plain_panels(material: Material, image: ImageRecord) -> tuple[Panel, Panel]
 
 
 def _outline(entry: dict[str, Any], kind: str, image: ImageRecord, categories: dict[int, str]) -> Outline:
+    step = _step_px(image)
     words = {"tp": "correct", "fp": "false positive", "fn": "missed", "found": "found", "plain": "predicted"}
     parts = [words[kind], categories.get(entry["category_id"], f"category {entry['category_id']}")]
     if "segmentation" in entry:
@@ -137,13 +143,17 @@ def _outline(entry: dict[str, Any], kind: str, image: ImageRecord, categories: d
         parts.append(f"d = {equivalent_diameter(entry['segmentation'], image.pixel_size_nm):.3g} {unit}")
     if "score" in entry:
         parts.append(f"score {entry['score']:.2f}")
-    return Outline(kind, svg_path(_polygons(entry)), " · ".join(parts))
+    return Outline(kind, svg_path(_polygons(entry, step), step), " · ".join(parts))
 
 
-def _polygons(entry: dict[str, Any]) -> Sequence[NDArray[np.float64]]:
+def _step_px(image: ImageRecord) -> float:
+    return 0.1 * max(1.0, max(image.height, image.width) / MAX_PAGE_PX)
+
+
+def _polygons(entry: dict[str, Any], step_px: float) -> Sequence[NDArray[np.float64]]:
     """Outline of the mask; of the rotated or upright box where the model gives no mask."""
     if "segmentation" in entry:
-        return outlines(entry["segmentation"])
+        return outlines(entry["segmentation"], tolerance_px=2 * step_px)
     if "rotated_box" in entry:
         return [rotated_box_corners(np.asarray(entry["rotated_box"], np.float64))]
     x, y, w, h = entry["bbox"]

@@ -43,7 +43,9 @@ def _load(cfg: DictConfig, run_dir: Path, split: str) -> tuple[CocoDataset, list
     return dataset.only(info.get("image_ids")), results, info
 
 
-def _best_score(cfg: DictConfig, validation: tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]] | None) -> float | None:
+def _best_score(
+    cfg: DictConfig, validation: tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]] | None
+) -> float | None:
     if validation is None:
         return None
     dataset, results, _ = validation

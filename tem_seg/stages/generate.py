@@ -30,7 +30,9 @@ def _drawn(cfg: DictConfig, root: Path) -> Path:
     counts = {str(split): int(count) for split, count in cfg.generation.images.items()}
     height, width = cfg.generation.image_size
     if not counts:
-        raise UserError("generation.images is empty: say how many micrographs each split gets, e.g. {train: 400, val: 40, test: 60}")
+        raise UserError(
+            "generation.images is empty: say how many micrographs each split gets, e.g. {train: 400, val: 40, test: 60}"
+        )
     workers = cfg.generation.workers or len(os.sched_getaffinity(0))
     identity = dataset_identity(recipe, imaging, counts, (height, width), cfg.seed)
     name = OmegaConf.select(cfg, "recipe.name") or cfg.dataset.name

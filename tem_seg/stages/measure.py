@@ -39,5 +39,7 @@ def chosen_score(cfg: DictConfig, run_dir: Path) -> float:
 
 def _with_masks(dataset: CocoDataset, results: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
     if results and "segmentation" not in results[0]:
-        raise UserError("the predictions hold boxes without masks: sizes are measured on masks, leave out the 'measure' stage")
+        raise UserError(
+            "the predictions hold boxes without masks: sizes are measured on masks, leave out the 'measure' stage"
+        )
     return results_file.by_image(results, [image.id for image in dataset.images])

@@ -17,7 +17,6 @@ from tem_seg.stages.common import PREDICTION_FILES
 from tem_seg.training.fit import last_checkpoint, resolve_precision
 
 
-
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Predicts validation, some training and all test micrographs."""
     common.set_threads(cfg)
@@ -30,7 +29,12 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             continue
         dataset = dataset.subset(cfg.prediction.train_images) if split == "train" else dataset
         results, info = predict_dataset(model, dataset, look)
-        info |= {"split": split, "checkpoint": str(path), "backend": about["backend"], "model_categories": about["categories"]}
+        info |= {
+            "split": split,
+            "checkpoint": str(path),
+            "backend": about["backend"],
+            "model_categories": about["categories"],
+        }
         results_file.write(run_dir / name, results, info)
         pace = info["seconds_per_image"]
         print(f"  {split}: {len(results)} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)

@@ -58,7 +58,7 @@ class Claim:
 
 
 def claim(cfg: DictConfig) -> Claim:
-    """The directory of this run: ``run_dir``, or the newest unfinished and unlocked one of the same config, or a new one."""
+    """The run's directory: ``run_dir``, or the newest unfinished and unlocked one of the same config, or a new one."""
     config = plain(cfg)
     if cfg.run_dir is not None:
         return _claim_given(Path(cfg.run_dir), digest(config))

@@ -40,7 +40,9 @@ def run(cfg: DictConfig) -> float | None:
 def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
     chosen = " (no CUDA here and none named)" if os.environ.get("TEM_SEG_PROFILE_CHOSEN") == cfg.profile else ""
     state = "resumes" if claim.resumed else "runs in"
-    print(f"tem_seg {__version__} · {cfg.name} · profile {cfg.profile}{chosen} · {state} {_short(claim.path)}", flush=True)
+    print(
+        f"tem_seg {__version__} · {cfg.name} · profile {cfg.profile}{chosen} · {state} {_short(claim.path)}", flush=True
+    )
 
 
 def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
@@ -79,7 +81,12 @@ def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, A
     module = importlib.import_module(f"tem_seg.stages.{stage.value}")
     notes = module.run(cfg, run_dir) or {}
     wall = round(time.perf_counter() - start, 2)
-    record["stages"][stage.value] = {"finished": _now(), "wall_s": wall, "peak_memory_gb": provenance.peak_memory_gb(), **notes}
+    record["stages"][stage.value] = {
+        "finished": _now(),
+        "wall_s": wall,
+        "peak_memory_gb": provenance.peak_memory_gb(),
+        **notes,
+    }
     rundir.write(run_dir, record)
     print(f"{stage.value}: {wall:.1f} s", flush=True)
 

@@ -56,7 +56,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def _through_catalog(training: CocoDataset, validation: CocoDataset | None, backend: str, name: str) -> CocoDataset:
-    """With Detectron2 installed the datasets are registered there; on that back end the records that train come from it."""
+    """With Detectron2 installed the datasets are registered there; on that back end the records come from there."""
     from tem_seg.models.detectron2 import is_available
 
     if not is_available():
@@ -71,7 +71,9 @@ def _through_catalog(training: CocoDataset, validation: CocoDataset | None, back
 
 def _data(cfg: DictConfig, training: CocoDataset) -> TrainingData:
     batch = cfg.train.batch_size * cfg.trainer.accumulate
-    crop = CropPolicy(cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range))
+    crop = CropPolicy(
+        cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range)
+    )
     samples = TrainingSet(
         training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
         tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Augmentation: geometry on crops and on each particle's own box, tone and noise through albumentations.
 
-The cost of the geometry grows with the crop and with the area of the particles in it, never with particles × image area.
+The cost of the geometry grows with the crop and with the area of the particles in it, never with particles × image
+area.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
 
-import albumentations as A  # noqa: E402, N812
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
+import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
-from tem_seg.core.types import Rle  # noqa: E402
-from tem_seg.data.rle import decode_crop  # noqa: E402
+from tem_seg.core.types import Rle
+from tem_seg.data.rle import decode_crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +94,14 @@ def crop_mask(segmentation: Rle, window: Window) -> NDArray[np.uint8] | None:
         [[scale_x, 0, left - x_from + 0.5 * scale_x - 0.5], [0, scale_y, top - y_from + 0.5 * scale_y - 0.5]]
     )
     local = cv2.warpAffine(crop.astype(np.uint8) * 255, to_local, (x_to - x_from, y_to - y_from))
-    out = np.zeros((window.out_height, window.out_width), np.uint8)
-    out[y_from:y_to, x_from:x_to] = local > 127
+    out: NDArray[np.uint8] = np.zeros((window.out_height, window.out_width), np.uint8)
+    out[y_from:y_to, x_from:x_to] = np.greater(local, 127)
     return out
 
 
-def crop_masks(segmentations: Iterable[Rle], window: Window, min_area_px: int = 8) -> tuple[NDArray[np.uint8], list[int]]:
+def crop_masks(
+    segmentations: Iterable[Rle], window: Window, min_area_px: int = 8
+) -> tuple[NDArray[np.uint8], list[int]]:
     """Masks (N, h, w) uint8 of the particles seen in the window, turned, and which of the segmentations they are.
 
     A particle of fewer than min_area_px px in the window is left out.
@@ -150,4 +153,5 @@ def change_tone(pipeline: A.Compose, image: NDArray[np.float32], rng: np.random.
     """image (h, w) float32 in [0, 1] → the same, changed in tone, blur and noise as drawn from rng."""
     pipeline.set_random_seed(int(rng.integers(2**31)))
     changed = pipeline(image=image[..., None])["image"][..., 0]
-    return np.clip(changed, 0.0, 1.0).astype(np.float32)
+    clipped: NDArray[np.float32] = np.clip(changed, 0.0, 1.0).astype(np.float32)
+    return clipped

@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers.logger import Logger
 
@@ -93,9 +93,11 @@ class Progress(L.Callback):
         self._said = now
         pace = (now - self._start) / max(1, step - self._start_step)
         left = (trainer.max_steps - step) * pace
-        loss = trainer.callback_metrics.get("train/loss")
-        print(f"  step {step}/{trainer.max_steps}  loss {float(loss):.3f}  {pace:.2f} s a step  {left / 60:.0f} min left"
-              if loss is not None else f"  step {step}/{trainer.max_steps}", flush=True)  # fmt: skip
+        loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+        print(
+            f"  step {step}/{trainer.max_steps}  loss {loss:.3f}  {pace:.2f} s a step  {left / 60:.0f} min left",
+            flush=True,
+        )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says the figures and writes the curves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from torch.utils.data import DataLoader, Sampler
 

@@ -21,6 +21,8 @@ from tem_seg.models.contract import Target
 from tem_seg.training.augment import Tone, boxes_of_masks, change_tone, crop_image, crop_masks, draw_window
 
 Pixels = NDArray[np.float16]
+PADDING = 0.45
+"""Grey beyond the micrograph's edge: what the models' mean makes zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,14 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
     """Crops of a dataset's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target)."""
 
     def __init__(
-        self, dataset: CocoDataset, *, samples: int, seed: int, crop: CropPolicy, tone: Tone, cache_bytes: int = 4 * 10**9
+        self,
+        dataset: CocoDataset,
+        *,
+        samples: int,
+        seed: int,
+        crop: CropPolicy,
+        tone: Tone,
+        cache_bytes: int = 4 * 10**9,
     ) -> None:
         self.dataset, self.samples, self.seed, self.crop, self.tone = dataset, samples, seed, crop, tone
         self.pixels = PixelCache(cache_bytes, read_normalised)
@@ -111,9 +120,14 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         target: Target = {
             "boxes": torch.from_numpy(boxes_of_masks(masks)),
             "labels": torch.tensor([near[i]["label"] for i in chosen], dtype=torch.int64),
-            "masks": torch.from_numpy(masks),
+            "masks": torch.from_numpy(self._squared(masks, 0)),
         }
-        return torch.from_numpy(pixels)[None], target
+        return torch.from_numpy(self._squared(pixels[None], PADDING)), target
+
+    def _squared(self, stack: NDArray[Any], value: float) -> NDArray[Any]:
+        """(N, h, w) filled up to (N, crop_px, crop_px): one shape for every batch, since kernels are made per shape."""
+        height, width = (self.crop.crop_px - side for side in stack.shape[1:])
+        return np.pad(stack, ((0, 0), (0, height), (0, width)), constant_values=value)
 
 
 def _touches(box_xywh: list[float], x0: int, y0: int, width: int, height: int) -> bool:

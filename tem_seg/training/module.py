@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import lightning as L  # noqa: N812
+import lightning as L
 import torch
 from fvcore.common.param_scheduler import CompositeParamScheduler, CosineParamScheduler, LinearParamScheduler
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ def learning_rate_factor(steps: int, warmup_steps: int) -> Callable[[int], float
     """Step → factor of the base rate: linear warm-up from 1 %, then half a cosine to zero."""
     warmup = min(max(warmup_steps / steps, 1e-6), 0.5)
     schedule = CompositeParamScheduler(
-        [LinearParamScheduler(0.01, 1.0), CosineParamScheduler(1.0, 0.0)], [warmup, 1 - warmup], ["rescaled", "rescaled"]
+        [LinearParamScheduler(0.01, 1.0), CosineParamScheduler(1.0, 0.0)],
+        [warmup, 1 - warmup],
+        ["rescaled", "rescaled"],
     )
     return lambda step: float(schedule(min(step / steps, 1 - 1e-9)))
 

@@ -39,7 +39,9 @@ def test_pixel_corners_span_the_hull() -> None:
     rng = np.random.default_rng(0)
     crop = rng.random((9, 13)) < 0.2
     rows, columns = np.nonzero(crop)
-    every = np.concatenate([np.stack([columns + dx, rows + dy], 1) for dx in (0, 1) for dy in (0, 1)]).astype(np.float32)
+    every = np.concatenate([np.stack([columns + dx, rows + dy], 1) for dx in (0, 1) for dy in (0, 1)]).astype(
+        np.float32
+    )
     assert cv2.contourArea(cv2.convexHull(pixel_corners(crop, 0, 0))) == cv2.contourArea(cv2.convexHull(every))
     assert pixel_corners(np.zeros((3, 3), bool), 0, 0).shape == (0, 2)
 
@@ -64,7 +66,7 @@ def test_angle_zero_stands_upright_and_counts_counter_clockwise_as_displayed() -
 
 @pytest.mark.parametrize("angle", [-70.0, -30.0, 20.0, 65.0])
 def test_angle_sense_is_detectron2s(angle: float) -> None:
-    """Its IoU of a turned box with an upright one beside it depends on the sense; shapely's, on our corners, is equal."""
+    """Its IoU of a turned and an upright box depends on the sense; shapely's, on our corners, agrees."""
     structures = pytest.importorskip("detectron2.structures", reason="detectron2 is not installed")
     import torch
 
@@ -90,7 +92,17 @@ def test_upright_box_of_a_rotated_one_is_detectron2s(angle: float) -> None:
 
 @pytest.mark.parametrize(
     ("angle", "wrapped"),
-    [(0, 0), (90, -90), (-90, -90), (180, 0), (270, -90), (-91, 89), (-90 - 1e-14, -90), (-90 - 1e-17, -90), (450, -90)],
+    [
+        (0, 0),
+        (90, -90),
+        (-90, -90),
+        (180, 0),
+        (270, -90),
+        (-91, 89),
+        (-90 - 1e-14, -90),
+        (-90 - 1e-17, -90),
+        (450, -90),
+    ],
 )
 def test_wrap_half_turn(angle: float, wrapped: float) -> None:
     assert wrap_half_turn(angle) == wrapped

@@ -7,7 +7,8 @@ from tem_seg.core.units import to_nm
 
 FACTORS = {  # SI prefixes, 1 Å = 1e-10 m, 1 inch = 25.4 mm: exact by definition
     "nm": 1, "nanometer": 1, "nanometers": 1, "Nanometers": 1, " nm ": 1,
-    "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "micron": 1e3, "microns": 1e3, "Micron": 1e3, "micrometer": 1e3, "\u00b5": 1e3,
+    "um": 1e3, "\u00b5m": 1e3, "\u03bcm": 1e3, "micron": 1e3, "microns": 1e3, "Micron": 1e3, "micrometer": 1e3,
+    "\u00b5": 1e3,
     "A": 0.1, "Å": 0.1, "A\u030a": 0.1, "\u212b": 0.1, "angstrom": 0.1, "Angstrom": 0.1,
     "pm": 1e-3, "fm": 1e-6, "m": 1e9, "meter": 1e9, "Meters": 1e9, "mm": 1e6, "cm": 1e7, "inch": 25.4e6,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from tem_seg.data.atomic import replacing, write_json, write_text
 def test_a_failure_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    with pytest.raises(RuntimeError, match="boom"), replacing(target) as temporary:
+    with pytest.raises(RuntimeError, match="boom"), replacing(target) as temporary:  # noqa: PT012 - the file is half written
         temporary.write_text("half")
         raise RuntimeError("boom")
     assert target.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -28,11 +28,12 @@ def test_parents_are_made_and_the_file_is_replaced(tmp_path: Path) -> None:
 
 def test_json_holds_plain_values_only(tmp_path: Path) -> None:
     content = {"nan": float("nan"), "inf": np.float32("inf"), "array": np.arange(3), "n": np.int64(4), 5: (1, 2),
-               "flag": np.bool_(True), "path": Path("a/b"), "modality": Modality.SEM, "deep": [{"x": np.float64(0.5)}]}  # fmt: skip
+               "flag": np.bool_(True), "path": Path("a/b"), "modality": Modality.SEM,
+               "deep": [{"x": np.float64(0.5)}]}  # fmt: skip
     write_json(tmp_path / "a.json", content)
     assert json.loads((tmp_path / "a.json").read_text()) == {
-        "nan": None, "inf": None, "array": [0, 1, 2], "n": 4, "5": [1, 2], "flag": True, "path": "a/b", "modality": "sem",
-        "deep": [{"x": 0.5}],
+        "nan": None, "inf": None, "array": [0, 1, 2], "n": 4, "5": [1, 2], "flag": True, "path": "a/b",
+        "modality": "sem", "deep": [{"x": 0.5}],
     }  # fmt: skip
 
 

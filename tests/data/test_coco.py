@@ -28,7 +28,9 @@ def content(tmp_path: Path) -> dict[str, Any]:
         write_png(tmp_path / name, np.zeros(SIZE, np.uint8))
     masks = [rle.encode(disc(8, 8, 5)), rle.encode(disc(25, 15, 4))]
     return {
-        "images": [{"id": k, "file_name": f, "height": SIZE[0], "width": SIZE[1]} for k, f in ((1, "a.png"), (2, "b.png"))],
+        "images": [
+            {"id": k, "file_name": f, "height": SIZE[0], "width": SIZE[1]} for k, f in ((1, "a.png"), (2, "b.png"))
+        ],
         "annotations": [coco.annotation_of(mask, 1, 5, k + 1) for k, mask in enumerate(masks)],
         "categories": [{"id": 5, "name": "gold"}, {"id": 9, "name": "silver"}],
     }
@@ -46,7 +48,12 @@ def test_read(tmp_path: Path, content: dict[str, Any]) -> None:
     assert len(dataset) == 2 and dataset.count == 2
     assert dataset.categories == ["gold", "silver"] and dataset.category_ids == [5, 9]
     first = dataset.images[0]
-    assert (first.path, first.pixel_size_nm, first.modality, first.seed) == ((tmp_path / "a.png").resolve(), 0.5, "haadf", None)
+    assert (first.path, first.pixel_size_nm, first.modality, first.seed) == (
+        (tmp_path / "a.png").resolve(),
+        0.5,
+        "haadf",
+        None,
+    )
     assert [a["label"] for a in dataset.annotations[1]] == [0, 0]
     assert dataset.annotations[2] == []
 
@@ -106,7 +113,9 @@ def test_annotation_of_a_disc() -> None:
     assert found["rotated_box"][:2] == pytest.approx([8, 8], abs=0.3)
 
 
-@pytest.mark.parametrize(("cx", "cy", "truncated"), [(4, 10, True), (26, 10, True), (15, 4, True), (15, 16, True), (15, 10, False)])
+@pytest.mark.parametrize(
+    ("cx", "cy", "truncated"), [(4, 10, True), (26, 10, True), (15, 4, True), (15, 16, True), (15, 10, False)]
+)
 def test_particles_at_each_border_are_truncated(cx: float, cy: float, truncated: bool) -> None:
     assert coco.annotation_of(rle.encode(disc(cx, cy, 5)), 1, 1, 1)["truncated"] is truncated
 

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
+from tem_seg.core.types import Rle
 from tem_seg.data import rle
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
 
-def oracle(mask: np.ndarray) -> rle.Rle:
+def oracle(mask: np.ndarray) -> Rle:
     """pycocotools' encoding."""
     encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
@@ -57,7 +58,9 @@ def test_a_large_frame_is_pycocotools_too() -> None:
     assert rle.encode_crop(mask[700:760, 1990:2100], 1990, 700, (1500, 2100)) == oracle(mask)
 
 
-@pytest.mark.parametrize("mask", [np.ones((3, 4), bool), np.zeros((3, 4), bool), np.eye(5, dtype=bool), np.ones((1, 1), bool)])
+@pytest.mark.parametrize(
+    "mask", [np.ones((3, 4), bool), np.zeros((3, 4), bool), np.eye(5, dtype=bool), np.ones((1, 1), bool)]
+)
 def test_full_empty_and_one_pixel(mask: np.ndarray) -> None:
     assert rle.encode(mask) == oracle(mask)
 
@@ -81,5 +84,5 @@ def test_runs_of_sound_masks(mask: np.ndarray) -> None:
 
 @pytest.mark.parametrize("counts", ["", None, 7, "abc\n", "µ", "P", "0P", "z0", [1, -1], [1.5], ["1"], [True]])
 def test_damaged_counts_are_known(counts: object) -> None:
-    """"P" promises another character that never comes."""
+    """The text "P" promises another character that never comes."""
     assert rle.runs_of(counts) is None

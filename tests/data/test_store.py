@@ -107,7 +107,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB; only root can mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"cannot mount a small file system here: {mounted.stderr.strip()}")
     yield disk
@@ -128,9 +130,10 @@ def test_full_disk_is_explained_and_can_be_resumed(small_disk: Path) -> None:
 
 def test_file_size_limit_is_explained(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FILL, str(tmp_path), "100000"]
-    assert "file size limit reached while making the dataset gold-" in subprocess.run(
-        command, capture_output=True, text=True, check=True
-    ).stdout
+    assert (
+        "file size limit reached while making the dataset gold-"
+        in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

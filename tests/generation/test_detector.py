@@ -34,7 +34,9 @@ def test_camera_gamma_and_point_spread() -> None:
     spot[10, 10] = 1.0
     seen = exposure(spot)
     Camera(blur_px=(1, 1), gamma=(1, 1), sharpened=0.0)(seen, np.random.default_rng(0))
-    assert seen.pixels.sum() == pytest.approx(1.0, abs=1e-3) and seen.pixels[10, 10] == pytest.approx(1 / (2 * np.pi), rel=0.05)
+    assert seen.pixels.sum() == pytest.approx(1.0, abs=1e-3) and seen.pixels[10, 10] == pytest.approx(
+        1 / (2 * np.pi), rel=0.05
+    )
 
 
 def test_sharpening_overshoots() -> None:

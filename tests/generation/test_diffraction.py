@@ -5,7 +5,13 @@ import pytest
 
 from tem_seg.generation import diffraction
 
-KEYS = [{"twins": 0.8}, {"contours": 1.0}, {"mottle": 0.5}, {"sectors": 5.0, "sectors_gain": 0.6}, {"fringes": 0.3, "fringe_nm": 18.0}]
+KEYS = [
+    {"twins": 0.8},
+    {"contours": 1.0},
+    {"mottle": 0.5},
+    {"sectors": 5.0, "sectors_gain": 0.6},
+    {"fringes": 0.3, "fringe_nm": 18.0},
+]
 
 
 @pytest.mark.parametrize("contrast", KEYS)

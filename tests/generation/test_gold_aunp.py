@@ -12,6 +12,7 @@ from tem_seg.core.seeds import child_rng
 from tem_seg.data.store import canonical
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
 from tem_seg.generation.shapes import SHAPES, area
+from tem_seg.generation.truth import instances_of
 
 Gold = Callable[..., GoldAuNP]
 
@@ -25,10 +26,12 @@ def test_shipped_recipe_draws_as_its_parameters_say(gold: Gold) -> None:
     recipe = gold()
     scenes = [recipe.draw(child_rng(1, "test", i), (512, 512)) for i in range(60)]
     counts = [len(s.particles) for s in scenes if s.particles]
-    assert 15 <= min(counts) and max(counts) <= 150
+    assert min(counts) >= 15 and max(counts) <= 150
     pixel_sizes = np.array([s.field_of_view_nm[0] / 512 for s in scenes])
     smallest = [
-        2 * np.sqrt(area(p.outline_nm) / np.pi) / pixel for s, pixel in zip(scenes, pixel_sizes, strict=True) for p in s.particles
+        2 * np.sqrt(area(p.outline_nm) / np.pi) / pixel
+        for s, pixel in zip(scenes, pixel_sizes, strict=True)
+        for p in s.particles
     ]
     assert 7.999 < min(smallest) < 9.0
     assert pixel_sizes.max() / pixel_sizes.min() > 10, "several magnifications"
@@ -71,7 +74,7 @@ def test_share_of_empty_micrographs(gold: Gold) -> None:
 
 
 def test_weight_zero_or_null_leaves_a_shape_out_and_categories_follow(gold: Gold) -> None:
-    weights: dict[str, Any] = {name: None for name in SHAPES}
+    weights: dict[str, Any] = dict.fromkeys(SHAPES)
     weights |= {"rod": {"weight": 1, "category": "rod"}, "cube": {"weight": 0, "category": "cube"}}
     recipe = gold(shapes=weights)
     assert recipe.categories == ("rod", "cube")
@@ -107,7 +110,7 @@ def test_bad_parameters_are_named(gold: Gold, changes: dict[str, Any], message: 
 
 
 def test_more_particles_than_fit_are_refused_before_any_work(gold: Gold) -> None:
-    with pytest.raises(UserError, match=r"GoldAuNP.particles: 5000 particles of a median diameter of 9 px do not fit"):
+    with pytest.raises(UserError, match=r"GoldAuNP.particles: 5000 particles of median diameter 9 px do not fit"):
         gold(particles=[5000, 6000]).check_fits((512, 512))
     gold(particles=[5000, 6000]).check_fits((2048, 2048))
 
@@ -123,3 +126,14 @@ def test_densest_draws_stay_within_the_coverage(gold: Gold) -> None:
         scene = recipe.draw(child_rng(0, "a", i), (256, 256))
         covered = sum(area(p.outline_nm) for p in scene.particles) / np.prod(scene.field_of_view_nm)
         assert 0.0 < covered < 0.4
+
+
+@pytest.mark.parametrize("side", [512, 1024])
+def test_about_a_fifth_of_the_particles_share_pixels_with_another(gold: Gold, side: int) -> None:
+    recipe, found = gold(empty_fraction=0), []
+    for i in range(25):
+        scene = recipe.draw(child_rng(0, "overlap", i), (side, side))
+        hidden, pixel_nm = np.zeros((side, side), bool), scene.field_of_view_nm[0] / side
+        truths = instances_of(scene, hidden, pixel_nm, recipe.categories, "transparent", recipe.min_visible_px).truths
+        found += [truth["overlapped_fraction"] > 0 for truth in truths]
+    assert np.mean(found) == pytest.approx(0.2, abs=0.05)

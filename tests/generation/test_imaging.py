@@ -106,7 +106,10 @@ def test_identity_tells_steps_values_and_order() -> None:
         (lambda: Illumination((-1, 0), (0, 0)), "Illumination.ramp must lie between"),
         (lambda: Contamination((0, 1), (0, 0), (0.1, 0.2), 1.5), "Contamination.wrinkles must lie between 0 and 1"),
         (lambda: Imaging("xray", MassThickness(), {}), "imaging.modality must be one of bright_field, haadf"),
-        (lambda: Imaging("haadf", MassThickness(), {"a": {"b": 1}}), "imaging: a must be built from a _target_, got dict"),  # type: ignore[dict-item]
+        (
+            lambda: Imaging("haadf", MassThickness(), {"a": {"b": 1}}),
+            "imaging: a must be built from a _target_, got dict",
+        ),  # type: ignore[dict-item]
     ],
 )
 def test_bad_parameters_are_named(build: Callable[[], Any], message: str) -> None:

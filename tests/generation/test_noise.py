@@ -20,8 +20,10 @@ def test_grain_spectrum_has_the_zeros_of_the_contrast_transfer(fresnel_px: float
     grain = film_grain((256, 256), fresnel_px, 0.0, np.random.default_rng(0))
     power = np.abs(np.fft.fft2(grain)) ** 2
     k = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.fftfreq(256)[None])
+
     def ring(at: float) -> float:
         return float(power[np.abs(k - at) < 0.006].mean())
+
     assert ring(1 / fresnel_px) < 0.05 * ring(1 / (np.sqrt(2) * fresnel_px))
     assert ring(0.01) < 0.05 * ring(1 / (np.sqrt(2) * fresnel_px))
 

@@ -23,7 +23,9 @@ def nanometres(label: str) -> float:
 
 @pytest.mark.parametrize("pixel_size_nm", [0.03, 0.1, 0.37, 1.0, 4.2, 20.0])
 @pytest.mark.parametrize("seed", range(4))
-def test_drawn_bar_times_pixel_size_is_the_label(monkeypatch: pytest.MonkeyPatch, pixel_size_nm: float, seed: int) -> None:
+def test_drawn_bar_times_pixel_size_is_the_label(
+    monkeypatch: pytest.MonkeyPatch, pixel_size_nm: float, seed: int
+) -> None:
     said: list[str] = []
 
     def spy(text: str, font: str, size_px: int) -> np.ndarray:
@@ -81,14 +83,22 @@ def test_info_bar_hides_its_strip() -> None:
 def test_overlays_stay_within_grey_levels_at_every_size(size: tuple[int, int]) -> None:
     for seed in range(30):
         seen, rng = exposure(1.0, 100.0, size), np.random.default_rng(seed)
-        for step in (InfoBar(1, (0.04, 0.1)), ScaleBar(1, (0.1, 0.3), (0.03, 0.08), 0.5), PanelLetter(1, (0.04, 0.12), 0.5)):
+        for step in (
+            InfoBar(1, (0.04, 0.1)),
+            ScaleBar(1, (0.1, 0.3), (0.03, 0.08), 0.5),
+            PanelLetter(1, (0.04, 0.12), 0.5),
+        ):
             step(seen, rng)
         assert seen.pixels.min() >= 0 and seen.pixels.max() <= 255
 
 
 def test_probability_zero_draws_nothing() -> None:
     seen = exposure()
-    for step in (InfoBar(0, (0.04, 0.1)), ScaleBar(0, (0.1, 0.3), (0.03, 0.08), 0.5), PanelLetter(0, (0.04, 0.12), 0.5)):
+    for step in (
+        InfoBar(0, (0.04, 0.1)),
+        ScaleBar(0, (0.1, 0.3), (0.03, 0.08), 0.5),
+        PanelLetter(0, (0.04, 0.12), 0.5),
+    ):
         step(seen, np.random.default_rng(0))
     assert (seen.pixels == 128.5).all()
 

@@ -23,7 +23,10 @@ def lay(
     outlines: list[NDArray[np.float64]], field: tuple[float, float], crowding: Crowding, seed: int
 ) -> list[Polygon]:  # fmt: skip
     centres = place(outlines, field, crowding, np.random.default_rng(seed))
-    return [Polygon(o + c) for o, c in zip(outlines, centres, strict=True) if c is not None]
+    # cells that particles share are what counts: borders may pass each other by half a cell
+    return [
+        Polygon(o + c).buffer(-crowding.cell_nm / 2.0) for o, c in zip(outlines, centres, strict=True) if c is not None
+    ]
 
 
 @pytest.mark.parametrize("wanted", [0.0, 0.2, 0.5])
@@ -38,16 +41,19 @@ def test_share_of_overlapped_particles_is_near_the_wanted(wanted: float, kind: s
 def test_shared_area_lies_in_its_range() -> None:
     polygons = lay([ellipse() * 20.0] * 40, (800.0, 800.0), Crowding(0.5, 0.0, (0.2, 0.3), 1.0), 0)
     shares = [
-        p.intersection(q).area / p.area for i, p in enumerate(polygons) for q in polygons[:i] if p.intersection(q).area > 40.0
+        p.intersection(q).area / p.area
+        for i, p in enumerate(polygons)
+        for q in polygons[:i]
+        if p.intersection(q).area > 40.0
     ]
     assert len(shares) > 5
-    assert 0.17 < min(shares) and max(shares) < 0.33
+    assert min(shares) > 0.15 and max(shares) < 0.33
 
 
 def test_touching_particles_are_less_than_two_cells_apart() -> None:
     polygons = lay([ellipse() * 8.0] * 30, (600.0, 600.0), Crowding(0.0, 1.0, (0.1, 0.2), 1.0), 3)
     nearest = [min(p.distance(q) for q in polygons if q is not p) for p in polygons]
-    assert np.mean(np.array(nearest) < 2.5) > 0.9
+    assert np.mean(np.array(nearest) < 3.0) > 0.9
     assert overlapped_share(polygons) == 0.0
 
 
@@ -80,5 +86,7 @@ def test_centres_fall_anywhere_between_pixels() -> None:
 def test_a_field_in_other_units_gives_the_same_places() -> None:
     """Lengths × 10: centres × 10."""
     first = place([ellipse() * 4.0] * 20, (100.0, 100.0), Crowding(0.4, 0.4, (0.1, 0.2), 0.5), np.random.default_rng(2))
-    second = place([ellipse() * 40.0] * 20, (1000.0, 1000.0), Crowding(0.4, 0.4, (0.1, 0.2), 5.0), np.random.default_rng(2))
+    second = place(
+        [ellipse() * 40.0] * 20, (1000.0, 1000.0), Crowding(0.4, 0.4, (0.1, 0.2), 5.0), np.random.default_rng(2)
+    )
     np.testing.assert_allclose(np.array(second, float), 10 * np.array(first, float), rtol=1e-9)

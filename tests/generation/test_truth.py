@@ -37,7 +37,9 @@ def test_sizes_of_a_disc(disc: Disc) -> None:
         (stadium(3.0), 1.0, 3.0),
     ],
 )
-def test_feret_diameters_do_not_depend_on_rotation(outline: np.ndarray, shortest: float, longest: float, angle: float) -> None:
+def test_feret_diameters_do_not_depend_on_rotation(
+    outline: np.ndarray, shortest: float, longest: float, angle: float
+) -> None:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     assert feret_nm(outline @ turn + 1000.0) == pytest.approx((shortest, longest), rel=3e-3)
 

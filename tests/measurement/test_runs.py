@@ -42,6 +42,13 @@ def test_empty_runs_of_a_foreign_encoder_do_not_matter() -> None:
     assert painted(runs, 0).ravel(order="F").tolist() == [0] * 5 + [1] * 3 + [0] * 12
 
 
+def test_a_broken_mask_does_not_swallow_the_next() -> None:
+    whole = rle.encode(np.ones((5, 400), bool))
+    broken = whole | {"counts": whole["counts"][:-1]}
+    with pytest.raises(ValueError, match="breaks off inside a number"):
+        runs_of([broken, whole], (5, 400))
+
+
 def test_no_masks_and_a_mask_of_another_frame() -> None:
     assert runs_of([], (5, 4)).total(np.zeros(0)).shape == (0,)
     with pytest.raises(ValueError, match=r"mask 1 has size \[3, 3\], the micrograph \[5, 4\]"):

@@ -1,10 +1,14 @@
-"""Fixtures of the report's tests."""
+"""Fixtures of the report's tests, and their folder on the path: with pytest's importlib mode it is not."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from reporting_scenes import FakeRun, make_run
 
 

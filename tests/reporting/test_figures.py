@@ -62,7 +62,16 @@ def test_an_empty_mask_has_no_outline() -> None:
 
 
 def test_svg_path_is_closed_and_short() -> None:
-    assert svg_path([np.array([[1.0, 2.0], [3.04, 4.5], [10.0, 20.0]])]) == "M1,2 3,4.5 10,20Z"
+    path = np.array([[1.0, 2.0], [3.04, 4.5], [10.0, 0.0]])
+    assert svg_path([path]) == "M10 20l20 25 70 -45z"
+    assert svg_path([path, path], step_px=1.0) == 2 * "M1 2l2 2 7 -4z"
+
+
+def test_rounding_of_a_path_does_not_add_up() -> None:
+    turn = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
+    path = np.stack([50 + 30 * np.cos(turn), 50 + 30 * np.sin(turn)], axis=1)
+    moves = np.array(svg_path([path])[1:-1].replace("l", " ").split(), int).reshape(-1, 2)
+    assert np.abs(moves.cumsum(axis=0) / 10 - path).max() <= 0.05 + 1e-9
 
 
 def test_overlay_enlarges_small_micrographs_and_draws_on_the_edge_only() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from reporting_scenes import FakeRun
 
@@ -61,9 +62,10 @@ def test_boxes_are_drawn_where_there_are_no_masks(fake_run: FakeRun) -> None:
         del row["segmentation"]
     fake_run.results[4]["rotated_box"] = [50.0, 60.0, 10.0, 20.0, 90.0]
     shown = {view.name: view for view in views(_material(fake_run), 4)}
-    assert shown["first.png"].panels[0].outlines[0].path == "M10,20 40,20 40,60 10,60Z"
+    assert shown["first.png"].panels[0].outlines[0].path == "M100 200l300 0 0 400 -300 0z"
     turned = shown[fake_run.test.images[1].path.name].panels[0].outlines[0].path
-    assert sorted(turned[1:-1].split()) == ["40,55", "40,65", "60,55", "60,65"]
+    corners = np.array(turned[1:-1].replace("l", " ").split(), int).reshape(-1, 2).cumsum(axis=0) / 10
+    assert sorted(corners.tolist()) == [[40, 55], [40, 65], [60, 55], [60, 65]]
 
 
 def test_a_replaced_image_is_named(fake_run: FakeRun) -> None:

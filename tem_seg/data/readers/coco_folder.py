@@ -25,8 +25,8 @@ class CocoFolder:
     """Reader of one COCO file a split, each optional but one; image names are relative to the COCO file's folder.
 
     Classes are matched by name, so ids may differ between files, names not. Every image is opened: it must be whole
-    and as large as the file says. Pixel size: ``pixel_size_nm`` (all images), else the COCO file's, else the image's own
-    calibration, else none.
+    and as large as the file says. Pixel size: ``pixel_size_nm`` (all images), else the COCO file's, else the image's
+    own calibration, else none.
     """
 
     def __init__(

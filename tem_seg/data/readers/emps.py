@@ -41,8 +41,8 @@ class Emps:
     pixel_size_nm: EMPS states none, so lengths are in px unless this is given (one value for all images).
     """
 
-    categories = ("particle",)
-    splits = ("train", "val", "test")
+    categories: tuple[str, ...] = ("particle",)
+    splits: tuple[str, ...] = ("train", "val", "test")
 
     def __init__(
         self,
@@ -92,7 +92,9 @@ class Emps:
         picture, segmap = self.root / "images" / f"{name}.png", self.root / "segmaps" / f"{name}.png"
         shape, labels = read_micrograph(picture).pixels.shape, read_micrograph(segmap).pixels.astype(np.int32)
         if shape != labels.shape:
-            raise UserError(f"{picture} is {shape[1]} × {shape[0]} px, but {segmap} {labels.shape[1]} × {labels.shape[0]}")
+            raise UserError(
+                f"{picture} is {shape[1]} × {shape[0]} px, but {segmap} {labels.shape[1]} × {labels.shape[0]}"
+            )
         image: dict[str, Any] = {
             "file_name": str(picture.resolve()),
             "height": int(shape[0]),
@@ -130,11 +132,13 @@ class Emps:
         path = self.root / "shapes.csv"
         if path.is_file():
             table = pd.read_csv(path, usecols=["filename", "shape", "modality"], dtype=str)
-            return table.assign(name=table["filename"].str.removesuffix(".png")).set_index("name")[["shape", "modality"]]
+            return table.assign(name=table["filename"].str.removesuffix(".png")).set_index("name")[
+                ["shape", "modality"]
+            ]
         if self.shape or self.modality:
             raise UserError(
-                f"no {path}: this table is not part of EMPS (it was made from the masks), so images cannot be chosen by "
-                "shape or modality; set dataset.reader.shape=null dataset.reader.modality=null"
+                f"no {path}: this table is not part of EMPS (it was made from the masks), so images cannot be chosen "
+                "by shape or modality; set dataset.reader.shape=null dataset.reader.modality=null"
             )
         return pd.DataFrame(columns=["shape", "modality"], dtype=object)
 
@@ -156,7 +160,7 @@ class Emps:
 
 
 def instances_of(labels: NDArray[np.int32]) -> Instances:
-    """labels (H, W), 0 = background → one particle (label 0) for each id, in the order of ids; pieces of an id belong together."""
+    """labels (H, W), 0 = background → one particle (label 0) for each id, pieces of an id together."""
     found = []
     for index, where in enumerate(find_objects(labels), start=1):
         if where is not None:

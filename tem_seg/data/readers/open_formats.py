@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.data.readers.stack import Calibration, Stack, calibration_of
 
+MRC_MODES = (0, 1, 2, 3, 4, 6, 12, 101)
+
 
 @contextmanager
 def open_raster(path: Path) -> Iterator[Stack]:
@@ -31,6 +33,9 @@ def open_raster(path: Path) -> Iterator[Stack]:
 @contextmanager
 def open_mrc(path: Path) -> Iterator[Stack]:
     """MRC/CCP4 image or stack (Cheng et al., J. Struct. Biol. 2015, 10.1016/j.jsb.2015.04.002); voxel size in Å."""
+    mode = np.fromfile(path, "<i4", 4)[3:]
+    if not np.isin([*mode, *mode.byteswap()], MRC_MODES).any():  # mrcfile would follow a foreign header's lengths
+        raise UserError(f"{path} is truncated or no MRC file: copy it again from where it came from")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "permissive" takes files without the MAP stamp of 2014, which are many
         file = mrcfile.mmap(path, mode="r", permissive=True)

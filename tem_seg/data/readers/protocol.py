@@ -25,7 +25,7 @@ class Reader(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What the content depends on, as JSON: parameters and a cheap fingerprint of the source files, no absolute paths."""
+        """What the content depends on, as JSON: parameters, a fingerprint of the source files, no absolute paths."""
         ...
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:

@@ -39,7 +39,9 @@ def _refuse_truncated(path: Path, file: tifffile.TiffFile) -> None:
     for page in file.pages:
         ends = [start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
         if max(ends, default=0) > file.filehandle.size:
-            raise UserError(f"{path} is truncated: its pixels end beyond the file; copy it again from where it came from")
+            raise UserError(
+                f"{path} is truncated: its pixels end beyond the file; copy it again from where it came from"
+            )
 
 
 def _planes(series: tifffile.TiffPageSeries) -> int:
@@ -52,6 +54,10 @@ def _plane(path: Path, series: tifffile.TiffPageSeries, index: int) -> NDArray[A
     count = _planes(series)
     if count == len(series.pages) > 1:
         page = series.pages[index]
+        if page is None:
+            raise UserError(
+                f"{path} has no data for frame {index}: part of an OME data set whose other files are missing"
+            )
         data, axes = page.asarray(), page.axes
     else:
         data, axes = series.asarray(), series.axes

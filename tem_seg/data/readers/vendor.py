@@ -26,7 +26,8 @@ def open_vendor(path: Path) -> Iterator[Stack]:
     """
     signals = [signal for signal in _load(path, READERS[path.suffix.lower()]) if _is_image(signal)]
     if not signals:
-        raise UserError(f"{path} holds no image (spectra only?): export the micrograph as TIFF")
+        where = "its .ser files must lie beside it" if path.suffix.lower() == ".emi" else "spectra only?"
+        raise UserError(f"{path} holds no image ({where}): export the micrograph as TIFF")
     places = [(signal, k) for signal in signals for k in range(int(np.prod(signal["data"].shape[:-2], dtype=int)))]
     source = f"{path.suffix.lower()[1:]} metadata"
     yield Stack(

@@ -31,9 +31,9 @@ NUMBERS: dict[str, Range] = {
 class GoldAuNP:
     """Draws scenes of gold nanoparticles. Fields are explained, with units, in conf/recipe/gold_aunp.yaml.
 
-    Every micrograph has its own median diameter, spread, magnification, shapes, crowding and contrast. Magnification follows
-    particle size as in practice: the median diameter lies within diameter_px. Sizes are log-normal, cut off below
-    min_diameter_px. A particle that finds no free place is left out, so very full fields hold fewer than drawn.
+    Every micrograph has its own median diameter, spread, magnification, shapes, crowding and contrast. Magnification
+    follows particle size as in practice: the median diameter lies within diameter_px. Sizes are log-normal, cut off
+    below min_diameter_px. A particle that finds no free place is left out, so very full fields hold fewer than drawn.
     """
 
     shapes: Mapping[str, Mapping[str, Any]]
@@ -80,20 +80,21 @@ class GoldAuNP:
         return describe(self)
 
     def check_fits(self, image_size: tuple[int, int]) -> None:
-        """UserError if the smallest number of particles does not fit, or no magnification shows them at the wanted size."""
+        """UserError if even the fewest particles do not fit, or no magnification shows them at the wanted size."""
         biggest_px = self._biggest_median_px(image_size)
         if biggest_px < self.diameter_px[0]:
             raise UserError(
-                f"GoldAuNP.particles: {self.particles[0]:g} particles of a median diameter of {self.diameter_px[0]:g} px do not fit "
-                f"in {image_size[0]} × {image_size[1]} px at max_coverage {self.max_coverage:g} ({biggest_px:.1f} px would): ask "
-                "for fewer particles, smaller diameter_px or larger images"
+                f"GoldAuNP.particles: {self.particles[0]:g} particles of median diameter {self.diameter_px[0]:g} px "
+                f"do not fit in {image_size[0]} × {image_size[1]} px at max_coverage {self.max_coverage:g} "
+                f"({biggest_px:.1f} px would): ask for fewer particles, smaller diameter_px or larger images"
             )
         for diameter in self.diameter_nm:
             low, high = self._pixel_sizes_nm(diameter, image_size)
             if low > high:
                 raise UserError(
-                    f"GoldAuNP.pixel_size_nm {list(self.pixel_size_nm)} shows particles of diameter_nm {diameter:g} at no "
-                    f"diameter within diameter_px {list(self.diameter_px)} (here at most {biggest_px:.1f} px): widen one of them"
+                    f"GoldAuNP.pixel_size_nm {list(self.pixel_size_nm)} shows particles of diameter_nm {diameter:g} "
+                    f"at no diameter within diameter_px {list(self.diameter_px)} (here at most {biggest_px:.1f} px): "
+                    "widen one of them"
                 )
 
     def draw(self, rng: np.random.Generator, image_size: tuple[int, int] = (512, 512)) -> Scene:
@@ -117,7 +118,9 @@ class GoldAuNP:
 
     def _pixel_sizes_nm(self, median_nm: float, image_size: tuple[int, int]) -> Range:
         largest_px = min(self.diameter_px[1], self._biggest_median_px(image_size))
-        return max(self.pixel_size_nm[0], median_nm / largest_px), min(self.pixel_size_nm[1], median_nm / self.diameter_px[0])
+        return max(self.pixel_size_nm[0], median_nm / largest_px), min(
+            self.pixel_size_nm[1], median_nm / self.diameter_px[0]
+        )
 
     def _diameters_nm(
         self, rng: np.random.Generator, count: int, median_nm: float, sigma: float, pixel_nm: float
@@ -144,7 +147,9 @@ class GoldAuNP:
         spread, crystalline = uniform(rng, self.density_spread), uniform(rng, self.crystalline)
         found: list[Particle] = []
         for name, shape, size, outline, centre in zip(names, drawn, diameters, outlines, centres, strict=True):
-            contrast = self._contrast(rng, shape, scattering * float(np.exp(spread * rng.standard_normal())), crystalline)
+            contrast = self._contrast(
+                rng, shape, scattering * float(np.exp(spread * rng.standard_normal())), crystalline
+            )
             if centre is not None:
                 category = str(self.shapes[name]["category"])
                 found.append(Particle(outline + centre, float(shape.height * size), name, category, contrast))
@@ -154,19 +159,26 @@ class GoldAuNP:
         """A batch holds few shapes: some are picked by weight for the image, then one of them for each particle."""
         names = list(self.shapes)
         weights = np.array([self.shapes[name]["weight"] for name in names], float)
-        low, high = (int(min(n, np.count_nonzero(weights))) for n in self.shapes_per_image)
+        most = int(np.count_nonzero(weights))
+        low, high = (min(int(n), most) for n in self.shapes_per_image)
         picked = rng.choice(len(names), int(rng.integers(low, high + 1)), replace=False, p=weights / weights.sum())
         shares = weights[picked] * rng.exponential(size=len(picked))
         return [names[i] for i in rng.choice(picked, count, p=shares / shares.sum())]
 
-    def _contrast(self, rng: np.random.Generator, shape: Silhouette, scattering: float, crystalline: float) -> dict[str, float]:
-        """What imaging needs to know (imaging.MassThickness). Some crystals happen to lie near a Bragg condition: much darker."""
+    def _contrast(
+        self, rng: np.random.Generator, shape: Silhouette, scattering: float, crystalline: float
+    ) -> dict[str, float]:
+        """What imaging.MassThickness needs to know. Crystals that happen to meet a Bragg condition are darker."""
         contrast = {"scattering_per_nm": scattering, "bevel": shape.bevel, "edge_power": shape.edge_power}
         if rng.random() >= crystalline:
             return contrast
         if rng.random() < 0.25:
             contrast["scattering_per_nm"] *= float(rng.uniform(1.3, 2.5))
-        contrast |= {"mottle": float(rng.uniform(0.1, 0.7)), "sectors": shape.sectors, "sectors_gain": float(rng.uniform(0.2, 0.8))}
+        contrast |= {
+            "mottle": float(rng.uniform(0.1, 0.7)),
+            "sectors": shape.sectors,
+            "sectors_gain": float(rng.uniform(0.2, 0.8)),
+        }
         kind = ("twins", "contours", "fringes", "none")[int(rng.choice(4, p=[0.3, 0.35, 0.05, 0.3]))]
         strengths = {"twins": (0.3, 1.0), "contours": (0.4, 1.5), "fringes": (0.1, 0.35)}
         if kind in strengths:
@@ -177,7 +189,7 @@ class GoldAuNP:
 def _turned(outline: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     angle = rng.uniform(0.0, 2.0 * np.pi)
     cosine, sine = np.cos(angle), np.sin(angle)
-    return outline @ np.array([[cosine, sine], [-sine, cosine]])
+    return np.asarray(outline @ np.array([[cosine, sine], [-sine, cosine]]))
 
 
 def _checked_shapes(shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

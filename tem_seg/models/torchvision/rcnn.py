@@ -53,6 +53,9 @@ class _Float32(nn.Module):
 class TorchvisionRcnn(SegmentationModel):
     """Mask R-CNN (or Faster R-CNN, ``spec.masks=False``) with FPN; classes 0..C-1 outside, 1..C within."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, spec: RcnnSpec) -> None:
         super().__init__()
         self.spec = spec

@@ -1,8 +1,8 @@
 """RoIAlign (He et al., Mask R-CNN, 2017) as one weighted table look-up.
 
-torchvision's operator walks channel by channel over an image-major array; on a CPU its backward pass alone took 28 % of a
-training step. Here every bin is a weighted sum of feature vectors, which embedding_bag computes row by row: the same numbers
-(aligned=False), 4 times faster on a CPU, channels-last. On a GPU torchvision's kernel is used.
+torchvision's operator walks channel by channel over an image-major array; on a CPU its backward pass alone took 28 % of
+a training step. Here every bin is a weighted sum of feature vectors, which embedding_bag computes row by row: the same
+numbers (aligned=False), 4 times faster on a CPU. On a GPU torchvision's kernel is used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def roi_align(features: Tensor, rois: Tensor, bins: int, scale: float, samples: 
     samples: bilinear samples a bin along each axis. Equal to ``torchvision.ops.roi_align(..., aligned=False)``.
     """
     if features.device.type != "cpu":
-        return torchvision.ops.roi_align(features, rois.to(features.dtype), bins, scale, samples)
+        on_gpu: Tensor = torchvision.ops.roi_align(features, rois.to(features.dtype), bins, scale, samples)
+        return on_gpu
     batch, channels, height, width = features.shape
     count, taps = len(rois), 2 * samples
     x1, y1, x2, y2 = (rois[:, 1:].float() * scale).unbind(1)
@@ -63,8 +64,10 @@ class PyramidRoIAlign(MultiScaleRoIAlign):
         scales, mapper = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
         rois, level_of = _convert_to_roi_format(boxes), mapper(boxes)
         bins = self.output_size[0]
-        pooled = rois.new_zeros(len(rois), levels[0].shape[1], bins, bins, dtype=torch.float32)
+        pooled: Tensor = rois.new_zeros(len(rois), levels[0].shape[1], bins, bins, dtype=torch.float32)
         for index, (level, scale) in enumerate(zip(levels, scales, strict=True)):
             chosen = torch.where(level_of == index)[0]
-            pooled = pooled.index_copy(0, chosen, roi_align(level, rois[chosen], bins, scale, self.sampling_ratio).float())
+            pooled = pooled.index_copy(
+                0, chosen, roi_align(level, rois[chosen], bins, scale, self.sampling_ratio).float()
+            )
         return pooled
