@@ -15,7 +15,7 @@ _MAX_CHARACTERS = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """stages: one row each, None where none is recorded. facts: the rest of run.json. texts: title → text, folded away."""
+    """stages: one row each, None where none is recorded. facts: the rest of run.json. texts: by title, folded."""
 
     command: str
     stages: Table | None
@@ -27,8 +27,8 @@ def made(run: dict[str, Any]) -> Made:
     """Sorts run.json (docs/results-format.md); a key that is missing is left out, one that is new is shown."""
     facts = {key: value for key, value in run.items() if key not in ("command", "config", "stages", "git")}
     git = dict(run.get("git") or {})
-    diff = str(git.pop("diff", None) or "")
-    if "diff" in (run.get("git") or {}):
+    diff = git.pop("diff", None)
+    if diff is not None:
         git["uncommitted_changes"] = bool(diff)
     if git:
         facts["git"] = git

@@ -46,6 +46,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         optimizer=partial(instantiate(cfg.optimizer, _partial_=True)),
         steps=cfg.train.steps,
         warmup_steps=cfg.train.warmup_steps,
+        clip_norm=cfg.train.clip_norm,
         seed=cfg.seed,
         scorers={name: _scorer(found, look, cfg) for name, found in scored.items() if found},
         about=about,
@@ -88,8 +89,7 @@ def _data(cfg: DictConfig, training: CocoDataset) -> TrainingData:
 def _options(cfg: DictConfig) -> FitOptions:
     return FitOptions(
         steps=cfg.train.steps, accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices,
-        precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate, clip_norm=cfg.train.clip_norm,
-        ema_decay=cfg.train.ema_decay,
+        precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate, ema_decay=cfg.train.ema_decay,
     )  # fmt: skip
 
 

@@ -30,7 +30,6 @@ class FitOptions:
     devices: int = 1
     precision: str = "auto"
     accumulate: int = 1
-    clip_norm: float = 10.0
     ema_decay: float = 0.998
 
 
@@ -65,7 +64,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=options.accelerator, devices=options.devices, precision=resolve_precision(options.precision),  # type: ignore[arg-type]
         max_steps=options.steps, max_epochs=-1, check_val_every_n_epoch=1, num_sanity_val_steps=0,
-        accumulate_grad_batches=options.accumulate, gradient_clip_val=options.clip_norm,
+        accumulate_grad_batches=options.accumulate,
         reload_dataloaders_every_n_epochs=0, use_distributed_sampler=False, log_every_n_steps=10,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=run_dir,
         logger=[curves, *([logger] if logger else [])], callbacks=chosen, plugins=_plugins(),

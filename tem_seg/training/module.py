@@ -48,6 +48,7 @@ class TrainingModule(L.LightningModule):
         optimizer: Callable[[Iterable[Any]], Optimizer],
         steps: int,
         warmup_steps: int,
+        clip_norm: float,
         seed: int,
         scorers: dict[str, Scorer],
         about: dict[str, Any],
@@ -56,7 +57,7 @@ class TrainingModule(L.LightningModule):
         self.model = model
         self._make_optimizer = optimizer
         self._factor = learning_rate_factor(steps, warmup_steps)
-        self._seed = seed
+        self._seed, self._clip_norm = seed, clip_norm
         self._scorers = scorers
         self._about = about
 
@@ -80,6 +81,10 @@ class TrainingModule(L.LightningModule):
         self.log("train/loss", total.detach(), prog_bar=True)
         self.log_dict({f"train/{name.removeprefix('loss_')}": value.detach() for name, value in losses.items()})
         return total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips here, since Lightning refuses to under mixed precision with a fused optimizer, which needs no scaler."""
+        nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Scores whole micrographs; the loader behind it only sets the rhythm."""

@@ -104,7 +104,8 @@ def _metrics() -> dict[str, Any]:
 
 RUN = {
     "experiment": "discs", "profile": "smoke", "started": "2026-01-02T03:04:05",
-    "command": ["python", "-m", "tem_seg.run", "experiment=discs", "note=two words"], "seed": 7, "git": {"commit": "abc123", "diff": ""},
+    "command": ["python", "-m", "tem_seg.run", "experiment=discs", "note=two words"],
+    "seed": 7, "git": {"commit": "abc123", "diff": ""},
     "versions": {"numpy": "2.3.0"}, "hardware": {"cpus": 2, "gpu": None},
     "stages": {"train": {"wall_s": 12.5, "peak_memory_gb": 0.8, "backend": "torchvision"}},
     "config": {"train": {"steps": 1000}, "name": "größe"},

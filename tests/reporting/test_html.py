@@ -42,7 +42,7 @@ def test_key_figures_and_provenance(fake_run: FakeRun, tmp_path: Path) -> None:
         "2026-01-02T03:04:05",
         "abc123",
         "größe",
-        "peak memory mb",
+        "peak memory (GB)",
         "steps: 1000",
     ):
         assert fact in text

@@ -82,7 +82,8 @@ def test_names_are_text_not_formulas_or_markup() -> None:
 def test_training_curves_are_sorted_into_losses_scores_and_rate() -> None:
     steps = np.arange(200)
     curves = pd.DataFrame({
-        "step": steps, "epoch": 0, "train/loss": np.exp(-steps / 50), "train/mask": 0.5, "val/loss": np.nan, "lr-SGD/pg1": 0.01,
+        "step": steps, "epoch": 0, "train/loss": np.exp(-steps / 50), "train/mask": 0.5, "val/loss": np.nan,
+        "lr-SGD/pg1": 0.01,
         "val/segm_ap50": np.where(steps % 50 == 0, 0.5, np.nan), "train/f1": np.where(steps == 50, 0.6, np.nan),
         "grad": 1.0,
     })  # fmt: skip
