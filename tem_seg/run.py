@@ -38,7 +38,8 @@ def choose_profile(arguments: list[str]) -> list[str]:
     Multirun never guesses: jobs may be meant for a cluster, and login nodes have no GPU.
     """
     single = not any(a in ("-m", "--multirun") for a in arguments)
-    named = any(a.startswith(("profile=", "hydra/launcher=")) for a in arguments)
+    named = any(a.lstrip("+").startswith(("profile=", "hydra/launcher=")) for a in arguments)
+    os.environ.pop("TEM_SEG_PROFILE_CHOSEN", None)
     asked = any(a in ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i") for a in arguments)
     if single and not named and not asked and "SLURM_JOB_ID" not in os.environ and not has_cuda():
         os.environ["TEM_SEG_PROFILE_CHOSEN"] = "laptop"

@@ -10,15 +10,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import get_class, get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config.schema import Config
+from tem_seg.config.schema import Config, Stage
 from tem_seg.core.errors import UserError
 
 OPEN_KEYS = {"hydra"}
 """Keys that are not ours."""
+SPLITS = ("train", "val", "test")
+AT_LEAST = {
+    "max_instances": 1, "train.steps": 1, "train.validate_every": 1, "train.batch_size": 1, "train.warmup_steps": 0,
+    "train.workers": 0, "train.crop.crop_px": 32, "train.validation_images": 1, "train.training_images_scored": 0,
+    "trainer.accumulate": 1, "trainer.threads": 1, "dataset.limit": 1, "generation.workers": 1,
+    "prediction.train_images": 1, "report.n_overlays": 0,
+}  # fmt: skip
+"""Smallest value of numbers that may not be lower; null is left alone."""
+SHARES = (
+    "evaluation.score", "prediction.min_score", "prediction.merge_iou", "measurement.min_score", "train.ema_decay",
+)  # fmt: skip
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -40,21 +53,42 @@ def _unknown(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
             continue
         if key not in hints:
             yield f"unknown key '{prefix}{key!s}' ({nearest(str(key), hints)})"
-        elif dataclasses.is_dataclass(hints[key]) and isinstance(node._get_node(key), DictConfig):
-            yield from _unknown(node[key], hints[key], f"{prefix}{key}.")
+        elif isinstance(node._get_node(key), DictConfig):
+            below, named = _below(hints[key])
+            parts = [(f"{key}.{name}", node[key][name]) for name in node[key]] if named else [(str(key), node[key])]
+            for name, part in parts if below else ():
+                yield from _unknown(part, below, f"{prefix}{name}.")
+
+
+def _below(hint: Any) -> tuple[Any, bool]:
+    """The dataclass of a part of the schema (None: plain values), and whether it is a dict of such by free names."""
+    named = typing.get_origin(hint) is dict
+    kind = typing.get_args(hint)[1] if named else hint
+    return (kind if dataclasses.is_dataclass(kind) else None), named
 
 
 def known_keys(path: list[str]) -> list[str]:
     """Names that may follow a dotted path in the schema; [] below a plugged-in part."""
     schema: Any = Config
+    free = False
     for part in path:
-        schema = typing.get_type_hints(schema).get(part) if dataclasses.is_dataclass(schema) else None
-    return list(typing.get_type_hints(schema)) if dataclasses.is_dataclass(schema) else []
+        if free:  # this part is a name of the user's own
+            free = False
+            continue
+        schema, free = _below(typing.get_type_hints(schema).get(part)) if schema else (None, False)
+    if schema is None or free:
+        return []
+    groups = [entry.name for entry in config_folder().iterdir() if entry.is_dir()] if schema is Config else []
+    return sorted({*typing.get_type_hints(schema), *groups})
 
 
 def check(cfg: DictConfig) -> None:
     """Raises UserError with every structural fault: unknown keys, missing values, bad numbers. Imports no torch."""
-    faults = unknown_keys(cfg) + list(_missing(cfg)) + list(_profile_faults(cfg))
+    if OmegaConf.is_missing(cfg, "name"):
+        names = ", ".join(sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml")))
+        raise UserError(f"nothing to run: choose an experiment, experiment=<name>, one of {names}")
+    faults = unknown_keys(cfg) + list(_profile_faults(cfg))
+    faults = faults or list(_missing(cfg))
     if not faults:
         faults = list(_value_faults(cfg))
     if faults:
@@ -64,7 +98,7 @@ def check(cfg: DictConfig) -> None:
 def _missing(cfg: DictConfig) -> Iterator[str]:
     for key in sorted(OmegaConf.missing_keys(cfg)):
         if not str(key).startswith(("budgets", "hydra")):
-            yield f"'{key}' has no value: choose an experiment (experiment=…), or set it"
+            yield f"'{key}' has no value: set it, {key}=…"
 
 
 def _profile_faults(cfg: DictConfig) -> Iterator[str]:
@@ -78,10 +112,19 @@ def _value_faults(cfg: DictConfig) -> Iterator[str]:
     except OmegaConfBaseException as error:
         yield str(error).splitlines()[0]
         return
-    at_least_one = ("max_instances", "train.steps", "train.validate_every", "train.batch_size", "trainer.accumulate")
-    for key in at_least_one:
-        if OmegaConf.select(cfg, key) < 1:
-            yield f"{key} must be at least 1, got {OmegaConf.select(cfg, key)}"
+    for key, least in AT_LEAST.items():
+        value = OmegaConf.select(cfg, key)
+        if value is not None and value < least:
+            yield f"{key} must be at least {least}, got {value}"
+    for key in SHARES:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not 0 <= value <= 1:
+            yield f"{key} must lie in [0, 1], got {value}"
+    yield from _shape_faults(cfg)
+    yield from _choice_faults(cfg)
+
+
+def _shape_faults(cfg: DictConfig) -> Iterator[str]:
     for key in ("train.crop.scale_range", "train.crop.particle_px_range"):
         values = list(OmegaConf.select(cfg, key))
         if len(values) != 2 or not 0 < values[0] <= values[1]:
@@ -91,12 +134,18 @@ def _value_faults(cfg: DictConfig) -> Iterator[str]:
         yield f"generation.image_size must be [height, width], each at least 32 px, got {size}"
     if not cfg.prediction.scales or min(cfg.prediction.scales) <= 0:
         yield f"prediction.scales must hold positive magnifications, got {list(cfg.prediction.scales)}"
-    if not 0 <= cfg.evaluation.score <= 1:
-        yield f"evaluation.score must lie in [0, 1], got {cfg.evaluation.score}"
+    for split in sorted(set(cfg.generation.images) - set(SPLITS)):
+        yield f"generation.images names an unknown split '{split}' ({nearest(str(split), SPLITS)})"
+
+
+def _choice_faults(cfg: DictConfig) -> Iterator[str]:
     if not cfg.stages:
         yield "stages is empty: nothing to do"
     if cfg.dataset.reader is None and cfg.recipe is None:
         yield "nothing to work on: choose recipe=… (synthetic micrographs) or dataset=… (existing ones)"
+    if Stage.measure in cfg.stages and OmegaConf.select(cfg, "model.masks") is False:
+        others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
+        yield f"a model without masks has no sizes to measure: choose another, or give stages=[{others}]"
 
 
 def check_targets(cfg: DictConfig) -> None:
@@ -117,9 +166,9 @@ def _target_faults(node: Any, path: str) -> Iterator[str]:
         return
     if "_target_" in node:
         yield from _signature_faults(node, path)
-    for key in node:
-        if not OmegaConf.is_missing(node, key) and str(key) not in OPEN_KEYS:
-            yield from _target_faults(node[key], f"{path}.{key}" if path else str(key))
+    for key in map(str, node):
+        if not OmegaConf.is_missing(node, key) and key not in OPEN_KEYS:
+            yield from _target_faults(node[key], f"{path}.{key}" if path else key)
 
 
 def _signature_faults(node: DictConfig, path: str) -> Iterator[str]:
@@ -152,15 +201,26 @@ def config_folder() -> Path:
 
 def explain(error: Exception, overrides: list[str]) -> str:
     """Hydra's and OmegaConf's complaints about a key or a choice, in a sentence with the nearest known names."""
-    text = str(error).strip()
+    text = str(error).strip().split("\nConfig search path:")[0]
     key = getattr(error, "full_key", None) or _key_in(text)
-    if key and ("not in" in text or "not found" in text):
+    if key and ("not in" in text or "not found" in text or "No match" in text):
         *parents, name = str(key).split(".")
-        known = known_keys(parents)
-        place = next((f" (on the command line: {o})" for o in overrides if str(key) in o), "")
+        to_blame = [o for o in overrides if f"{key}.".startswith(f"{o.split('=')[0].lstrip('+~')}.") or str(key) in o]
+        place = f" (on the command line: {to_blame[0]})" if to_blame else ""
+        known = known_keys(parents) or _plugged_in_keys(parents, [o for o in overrides if o not in to_blame])
         if known and name not in known:
             return f"unknown key '{key}'{place}; {nearest(name, known)}"
     return text
+
+
+def _plugged_in_keys(path: list[str], overrides: list[str]) -> list[str]:
+    """Names below a plugged-in part (model, recipe, …), read from the config without the override that failed."""
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        try:
+            node = OmegaConf.select(compose("config", [o for o in overrides if "=" in o]), ".".join(path))
+        except (HydraException, OmegaConfBaseException):
+            return []
+    return [str(key) for key in node if not str(key).startswith("_")] if isinstance(node, DictConfig) else []
 
 
 def _key_in(text: str) -> str | None:
@@ -169,4 +229,6 @@ def _key_in(text: str) -> str | None:
             return line.split("full_key:")[1].strip()
         if "Key '" in line and "' is not in struct" in line:
             return line.split("Key '")[1].split("'")[0]
+        if line.startswith("Could not override '"):
+            return line.split("'")[1].split("@")[0]
     return None

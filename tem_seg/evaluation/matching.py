@@ -27,13 +27,15 @@ class Matching:
     """One image's matching. scores (D,) float64 descending; matched (D,) int64 index of the truth, or -1.
 
     iou (D,) float64 with the matched truth, 0 where unmatched. n_truths counts no crowd regions; predictions that
-    lie in such a region and match nothing else have been left out.
+    lie in such a region and match nothing else have been left out: positions (D,) int64 says which ones are here,
+    counted in descending score among those given.
     """
 
     scores: NDArray[np.float64]
     matched: NDArray[np.int64]
     iou: NDArray[np.float64]
     n_truths: int
+    positions: NDArray[np.int64]
 
 
 def match_image(
@@ -53,7 +55,8 @@ def match_image(
     matched = _greedy(np.where(crowd, 0.0, iou), min_iou)
     ignored = (matched < 0) & (iou[:, crowd] >= min_iou).any(axis=1)
     best = np.where(matched >= 0, iou[np.arange(len(iou)), matched], 0.0) if len(truths) else np.zeros(len(iou))
-    return Matching(scores[~ignored], matched[~ignored], best[~ignored], int((~crowd).sum()))
+    counted = np.flatnonzero(~ignored)
+    return Matching(scores[counted], matched[counted], best[counted], int((~crowd).sum()), counted)
 
 
 def pairwise_iou(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -113,6 +114,12 @@ def merge(looks: list[Prediction], iou: float, max_instances: int) -> Prediction
     )  # fmt: skip
 
 
+def _within(prediction: Prediction, classes: int) -> Prediction:
+    """Labels that the dataset has; a model of more classes (class-agnostic evaluation) calls the others class 0."""
+    labels = np.where(prediction.labels < classes, prediction.labels, 0)
+    return dataclasses.replace(prediction, labels=labels)
+
+
 def predict_dataset(
     model: SegmentationModel, dataset: CocoDataset, predictor: Predictor
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -128,7 +135,7 @@ def predict_dataset(
         seconds += time.perf_counter() - start
         if prediction.capped:
             capped.append(image.id)
-        results += to_results(prediction, image.id, dataset.category_ids)
+        results += to_results(_within(prediction, len(dataset.category_ids)), image.id, dataset.category_ids)
     return results, {
         "dataset": str(dataset.path),
         "image_ids": [image.id for image in dataset.images],

@@ -28,6 +28,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         if dataset is None:
             continue
         dataset = dataset.subset(cfg.prediction.train_images) if split == "train" else dataset
+        _check_classes(about["categories"], dataset.categories, cfg.evaluation.class_agnostic)
         results, info = predict_dataset(model, dataset, look)
         info |= {
             "split": split,
@@ -39,6 +40,15 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         pace = info["seconds_per_image"]
         print(f"  {split}: {len(results)} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
     return {"backend": about["backend"], "precision": precision, "checkpoint": str(path)}
+
+
+def _check_classes(known: list[str], wanted: list[str], class_agnostic: bool) -> None:
+    """Classes are matched by name and order; other classes only where the evaluation ignores them."""
+    if known != wanted and not class_agnostic:
+        raise UserError(
+            f"the model knows the classes {known}, the dataset has {wanted}: set evaluation.class_agnostic=true to "
+            "score where particles are, whatever they are called"
+        )
 
 
 def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str, Any], Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
@@ -10,11 +12,21 @@ from omegaconf import DictConfig
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.evaluation.inputs import has_masks
-from tem_seg.evaluation.matching import match_dataset
+from tem_seg.evaluation.matching import Matching, match_dataset
 from tem_seg.measurement.particles import read_table
 from tem_seg.reporting.html import build_report
 from tem_seg.stages import common, rundir
 from tem_seg.stages.measure import chosen_score
+
+
+def _matches(matchings: dict[int, Matching], results: list[dict[str, Any]]) -> dict[int, list[int]]:
+    """One entry for every prediction of an image: the annotation it found, or -1."""
+    counts = Counter(row["image_id"] for row in results)
+    found = {image: [-1] * counts[image] for image in matchings}
+    for image, matching in matchings.items():
+        for position, truth in zip(matching.positions, matching.matched, strict=True):
+            found[image][int(position)] = int(truth)
+    return found
 
 
 def run(cfg: DictConfig, run_dir: Path) -> None:
@@ -34,7 +46,7 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
         metrics=atomic.read_json(metrics) if metrics.is_file() else {},
         curves=pd.read_csv(curves) if curves.is_file() else pd.DataFrame({"step": []}),
         run=rundir.read(run_dir),
-        matches={image: m.matched.tolist() for image, m in matchings.items()} if dataset.count else None,
+        matches=_matches(matchings, results) if dataset.count else None,
         score=chosen_score(cfg, run_dir),
         n_overlays=cfg.report.n_overlays,
     )

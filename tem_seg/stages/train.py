@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -16,16 +19,25 @@ from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models.contract import SegmentationModel
-from tem_seg.stages import common
+from tem_seg.reporting.wandb_log import Wandb, log_panels
+from tem_seg.stages import common, rundir
 from tem_seg.training.augment import Tone
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.dataset import CropPolicy, TrainingSet
 from tem_seg.training.fit import FitOptions, fit, resolve_precision
 from tem_seg.training.module import Scorer, TrainingModule
 
+Show = Callable[[CocoDataset, list[dict[str, Any]]], None]
+"""Takes a dataset and what was predicted in it."""
+
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Trains from the start, or from the last checkpoint of a killed run, to the same weights."""
+    with _logging(cfg, run_dir) as (logger, show):
+        return _train(cfg, run_dir, logger, show)
+
+
+def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | None) -> dict[str, Any]:
     import torch
 
     common.set_threads(cfg)
@@ -48,10 +60,12 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         warmup_steps=cfg.train.warmup_steps,
         clip_norm=cfg.train.clip_norm,
         seed=cfg.seed,
-        scorers={name: _scorer(found, look, cfg) for name, found in scored.items() if found},
+        scorers={
+            name: _scorer(found, look, cfg, show if name == "val" else None) for name, found in scored.items() if found
+        },
         about=about,
     )
-    fit(module, _data(cfg, training), _options(cfg), run_dir, logger=_logger(cfg, run_dir))
+    fit(module, _data(cfg, training), _options(cfg), run_dir, logger=logger)
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(_millions(model), 2),
             "threads": torch.get_num_threads()}  # fmt: skip
 
@@ -93,11 +107,13 @@ def _options(cfg: DictConfig) -> FitOptions:
     )  # fmt: skip
 
 
-def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig) -> Scorer:
-    """AP of a split's micrographs, predicted whole."""
+def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig, show: Show | None = None) -> Scorer:
+    """AP of a split's micrographs, predicted whole. show: gets what was predicted."""
 
     def score(model: SegmentationModel) -> dict[str, float]:
         results, _ = predict_dataset(model, dataset, look)
+        if show is not None:
+            show(dataset, results)
         kind = "segm" if any("segmentation" in row for row in results) else "bbox"
         figures = average_precision(dataset, results, kind, cfg.max_instances)  # type: ignore[arg-type]
         return {key: figures[key] for key in ("ap", "ap50")}
@@ -105,11 +121,19 @@ def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig) -> Scorer:
     return score
 
 
-def _logger(cfg: DictConfig, run_dir: Path) -> Logger | None:
-    if not cfg.logger:
-        return None
-    logger = instantiate(cfg.logger, run_dir=str(run_dir))
-    return logger  # type: ignore[no-any-return]
+@contextmanager
+def _logging(cfg: DictConfig, run_dir: Path) -> Iterator[tuple[Logger | None, Show | None]]:
+    """The logger beside metrics.csv, and what shows predictions in it; closed however the training ends."""
+    made = instantiate(cfg.logger) if cfg.logger else None
+    if not isinstance(made, Wandb):
+        yield made, None  # any other Lightning logger
+        return
+    if rank_zero_only.rank != 0:
+        yield None, None
+        return
+    with made.session(run_dir, cfg.name, rundir.plain(cfg)) as tracked:
+        show = partial(log_panels, tracked, count=made.panels)
+        yield (WandbLogger(experiment=tracked), show) if tracked else (None, None)
 
 
 def _millions(model: nn.Module) -> float:

@@ -119,7 +119,7 @@ def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Masks (N, h, w), none empty → boxes (N, 4) float32 xyxy px, half-open."""
     boxes = np.zeros((len(masks), 4), np.float32)
     if len(masks):
-        columns, rows = masks.any(axis=1), masks.any(axis=2)
+        columns, rows = np.asarray(masks.any(axis=1)), np.asarray(masks.any(axis=2))
         boxes[:, 0], boxes[:, 1] = columns.argmax(axis=1), rows.argmax(axis=1)
         boxes[:, 2] = masks.shape[2] - columns[:, ::-1].argmax(axis=1)
         boxes[:, 3] = masks.shape[1] - rows[:, ::-1].argmax(axis=1)

@@ -115,7 +115,12 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
             self.crop.scale_range, self.crop.particle_px_range, rng,
         )  # fmt: skip
         pixels = change_tone(self._pipeline, crop_image(self.pixels(image.path), window), rng)
-        near = [a for a in annotations if _touches(a["bbox"], window.x0, window.y0, window.width, window.height)]
+        # a crowd region is no particle: nothing is learned from it
+        near = [
+            a
+            for a in annotations
+            if not a.get("iscrowd") and _touches(a["bbox"], window.x0, window.y0, window.width, window.height)
+        ]
         masks, chosen = crop_masks((a["segmentation"] for a in near), window)
         target: Target = {
             "boxes": torch.from_numpy(boxes_of_masks(masks)),

@@ -79,11 +79,12 @@ class TrainingModule(L.LightningModule):
                 "train.warmup_steps, or set trainer.precision=32-true"
             )
         self.log("train/loss", total.detach(), prog_bar=True)
+        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         self.log_dict({f"train/{name.removeprefix('loss_')}": value.detach() for name, value in losses.items()})
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clips here, since Lightning refuses to under mixed precision with a fused optimizer, which needs no scaler."""
+        """Clips here: Lightning refuses to in mixed precision with a fused optimizer, although bfloat16 has no scaler."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:

@@ -36,7 +36,8 @@ def roi_align(features: Tensor, rois: Tensor, bins: int, scale: float, samples: 
     samples: bilinear samples a bin along each axis. Equal to ``torchvision.ops.roi_align(..., aligned=False)``.
     """
     if features.device.type != "cpu":
-        on_gpu: Tensor = torchvision.ops.roi_align(features, rois.to(features.dtype), bins, scale, samples)
+        # float32, as torchvision does under autocast: in bfloat16 a box at 300 px is a multiple of 2 px
+        on_gpu: Tensor = torchvision.ops.roi_align(features.float(), rois.float(), bins, scale, samples)
         return on_gpu
     batch, channels, height, width = features.shape
     count, taps = len(rois), 2 * samples
