@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tem_seg.core.errors import UserError
+from tem_seg.models import detectron2
 from tem_seg.models.contract import RcnnSpec, SegmentationModel
-
-INSTALL_DETECTRON2 = (
-    "pip install --no-build-isolation "
-    "'detectron2 @ git+https://github.com/facebookresearch/detectron2@02b5c4e295e990042a714712c21dc79b731e8833'"
-)
 
 
 def choose_backend(asked: str) -> str:
-    """auto → detectron2 where it is installed, else torchvision. Raises UserError for what is not there."""
+    """auto → detectron2 where it can be used, else torchvision. Raises UserError for what cannot be had."""
     if asked not in ("auto", "detectron2", "torchvision"):
         raise UserError(f"model.backend must be auto, detectron2 or torchvision, got '{asked}'")
-    installed = importlib.util.find_spec("detectron2") is not None
-    if asked == "detectron2" and not installed:
+    if asked == "torchvision":
+        return asked
+    reason = detectron2.why_unavailable()
+    if asked == "detectron2" and reason:
         raise UserError(
-            f"model.backend=detectron2, but Detectron2 is not installed. Install it with\n  {INSTALL_DETECTRON2}\n"
+            f"model.backend=detectron2, but {reason}. Install it with\n  {detectron2.INSTALL_HINT}\n"
             "or use model.backend=torchvision"
         )
-    return asked if asked != "auto" else "detectron2" if installed else "torchvision"
+    return "torchvision" if reason else "detectron2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,14 @@ from tem_seg.core.seeds import child_seed
 from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.inference.predict import Predictor, predict_dataset
+from tem_seg.models import checkpoint
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.reporting.wandb_log import Wandb, log_panels
 from tem_seg.stages import common, rundir
 from tem_seg.training.augment import Tone
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.dataset import CropPolicy, TrainingSet
-from tem_seg.training.fit import FitOptions, fit, resolve_precision
+from tem_seg.training.fit import FitOptions, fit, last_checkpoint, resolve_precision
 from tem_seg.training.module import Scorer, TrainingModule
 
 Show = Callable[[CocoDataset, list[dict[str, Any]]], None]
@@ -42,7 +43,8 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
 
     common.set_threads(cfg)
     training, validation = common.needed(cfg, run_dir, "train"), common.dataset(cfg, run_dir, "val")
-    factory = common.model_factory(cfg, training.categories)
+    recorded = _recorded_backend(run_dir)
+    factory = common.model_factory(cfg, training.categories, **({"backend": recorded} if recorded else {}))
     about = factory.about() | {"categories": training.categories}
     training = _through_catalog(training, validation, about["backend"], cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
@@ -68,6 +70,12 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     fit(module, _data(cfg, training), _options(cfg), run_dir, logger=logger)
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(_millions(model), 2),
             "threads": torch.get_num_threads()}  # fmt: skip
+
+
+def _recorded_backend(run_dir: Path) -> str | None:
+    """A resumed run goes on with the back end it began with, whatever ``auto`` would take now."""
+    last = last_checkpoint(run_dir / "checkpoints")
+    return checkpoint.read(last)["tem_seg"]["backend"] if last else None
 
 
 def _through_catalog(training: CocoDataset, validation: CocoDataset | None, backend: str, name: str) -> CocoDataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ def fit(
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=run_dir,
         logger=[curves, *([logger] if logger else [])], callbacks=chosen, plugins=_plugins(),
     )  # fmt: skip
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # we say in our own words what runs where
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from functools import cache
 
 COMMIT = "02b5c4e295e990042a714712c21dc79b731e8833"
@@ -19,9 +20,11 @@ def why_unavailable() -> str | None:
     if importlib.util.find_spec("detectron2") is None:
         return "detectron2 is not installed"
     try:
-        # the compiled part breaks with another torch, the zoo without pkg_resources (setuptools >= 81)
-        importlib.import_module("detectron2._C")
-        importlib.import_module("detectron2.model_zoo")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pkg_resources, torch.jit.script: Detectron2's to mend, known and pinned
+            # the compiled part breaks with another torch, the zoo without pkg_resources (setuptools >= 81)
+            importlib.import_module("detectron2._C")
+            importlib.import_module("detectron2.model_zoo")
     except ImportError as error:
         return f"detectron2 is installed but does not import: {error}"
     return None

@@ -1,0 +1,176 @@
+"""The contract of models, kept by torchvision's R-CNNs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tem_seg.core.types import Prediction
+from tem_seg.data import rle
+from tem_seg.models.contract import RcnnSpec, Target
+from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
+
+SPEC = RcnnSpec(
+    num_classes=2, backbone="resnet18", norm="bn", fpn_channels=32, box_head_width=64, mask_head_layers=1,
+    mask_head_channels=32, anchor_sizes_px=(12.0, 24.0, 48.0, 96.0, 192.0), rois_per_image=64, max_instances=200,
+)  # fmt: skip
+DISCS = ((25, 25, 12), (60, 62, 15), (75, 20, 9))
+BOX_LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
+
+
+def crop_of_discs(height: int = 96, width: int = 80) -> tuple[Tensor, Target]:
+    """A bright crop with three dark discs of classes 0, 1, 0."""
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    masks = torch.stack([torch.hypot(rows - y, columns - x) <= radius for y, x, radius in DISCS])
+    boxes = [[float(x - r), float(y - r), float(x + r), float(y + r)] for y, x, r in DISCS]
+    image = torch.where(masks.any(dim=0), 0.2, 0.7)[None]
+    return image, {"boxes": torch.tensor(boxes), "labels": torch.tensor([0, 1, 0]), "masks": masks.to(torch.uint8)}
+
+
+def empty_target(height: int, width: int) -> Target:
+    return {
+        "boxes": torch.zeros(0, 4),
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "masks": torch.zeros(0, height, width, dtype=torch.uint8),
+    }
+
+
+def build(spec: RcnnSpec = SPEC, seed: int = 0) -> TorchvisionRcnn:
+    torch.manual_seed(seed)
+    return TorchvisionRcnn(spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [({}, BOX_LOSSES | {"loss_mask"}), ({"norm": "gn"}, BOX_LOSSES | {"loss_mask"}), ({"masks": False}, BOX_LOSSES)],
+    ids=["mask bn", "mask gn", "faster"],
+)
+def test_losses_are_named_finite_and_fall(change: dict, names: set[str]) -> None:
+    model = build(replace(SPEC, **change)).train()
+    image, target = crop_of_discs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    totals = []
+    for _ in range(15):
+        losses = model([image], [target])
+        assert set(losses) == names
+        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
+        total = sum(losses.values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(float(total.detach()))
+    assert np.mean(totals[-3:]) < 0.75 * np.mean(totals[:3])
+
+
+def test_negative_crops_train() -> None:
+    """Alone, and beside a crop with particles of another size: no NaN, every gradient finite."""
+    model = build().train()
+    image, target = crop_of_discs()
+    alone = model([torch.rand(1, 64, 96)], [empty_target(64, 96)])
+    assert alone["loss_mask"] == 0 and alone["loss_box_reg"] == 0 and alone["loss_classifier"] > 0
+    mixed = model([image, torch.rand(1, 64, 96)], [target, empty_target(64, 96)])
+    assert mixed["loss_mask"] > 0
+    (sum(alone.values()) + sum(mixed.values())).backward()
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    assert gradients and all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_bfloat16_losses_are_finite_float32(memory_format: torch.memory_format) -> None:
+    model = build().train().to(memory_format=memory_format)
+    image, target = crop_of_discs()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model([image, image[:, :64]], [target, empty_target(64, 80)])
+    assert all(loss.dtype == torch.float32 and torch.isfinite(loss) for loss in losses.values())
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(w.grad).all() for w in model.parameters() if w.grad is not None)
+
+
+def test_training_without_targets_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs targets"):
+        build().train()([torch.rand(1, 64, 64)])
+
+
+def permissive(**changes: object) -> TorchvisionRcnn:
+    """Untrained, but everything that the head proposes is returned."""
+    return build(replace(SPEC, min_score=0.0, nms_iou=0.95, **changes)).eval()
+
+
+@torch.no_grad()
+def test_predictions_are_in_the_frame_of_their_image() -> None:
+    """Of any size, down to one pixel; more than 100, capped at max_instances, descending."""
+    images = [torch.rand(1, 128, 96), torch.rand(1, 70, 50), torch.rand(1, 1, 1)]
+    found = permissive(max_instances=150)(images)
+    assert [len(found[0]), found[0].capped] == [150, True]
+    for image, prediction in zip(images, found, strict=True):
+        height, width = image.shape[1:]
+        boxes = prediction.boxes
+        assert boxes.dtype == np.float32 and prediction.labels.dtype == np.int64
+        assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= width).all() and (boxes[:, [1, 3]] <= height).all()
+        assert (np.diff(prediction.scores) <= 0).all() and set(prediction.labels) <= {0, 1}
+        for mask, box in zip(prediction.masks, boxes, strict=True):
+            assert mask["size"] == [height, width]
+            crop, x0, y0 = rle.decode_crop(mask)
+            if crop.size:
+                assert x0 >= np.floor(box[0]) and x0 + crop.shape[1] <= np.ceil(box[2])
+                assert y0 >= np.floor(box[1]) and y0 + crop.shape[0] <= np.ceil(box[3])
+
+
+@torch.no_grad()
+def test_the_cap_is_ours_and_reaching_it_is_said() -> None:
+    """The 100-object habit: 230 particles are returned when 1000 may be; 60 when 60 may be, and that is flagged."""
+    image = torch.rand(1, 192, 192)
+    many, few = permissive(max_instances=1000)([image])[0], permissive(max_instances=60)([image])[0]
+    assert len(many) > 230 and many.capped == (len(many) >= 1000)
+    assert len(few) == 60 and few.capped
+
+
+@torch.no_grad()
+def test_no_detection_is_a_legal_prediction() -> None:
+    found: Prediction = build(replace(SPEC, min_score=0.999)).eval()([torch.zeros(1, 64, 64)])[0]
+    assert len(found) == 0 and found.masks == [] and found.boxes.shape == (0, 4) and not found.capped
+
+
+@torch.no_grad()
+def test_frames_stretch_boxes_and_masks() -> None:
+    """Asked for in a frame of 2 × the height and 3 × the width, boxes are stretched, masks pasted at full resolution."""
+    model, image = permissive(max_instances=50), torch.rand(1, 96, 64)
+    own, framed = model([image])[0], model([image], frames=[(192, 192)])[0]
+    np.testing.assert_allclose(framed.boxes, own.boxes * [3, 2, 3, 2], rtol=1e-5)
+    np.testing.assert_array_equal(framed.scores, own.scores)
+    assert all(mask["size"] == [192, 192] for mask in framed.masks)
+    areas = np.array([[rle.area_px(a), rle.area_px(b)] for a, b in zip(own.masks, framed.masks, strict=True)])
+    large = areas[areas[:, 0] > 100]
+    assert len(large)
+    np.testing.assert_allclose(large[:, 1] / large[:, 0], 6.0, rtol=0.15)
+
+
+@torch.no_grad()
+def test_padding_beside_a_larger_image_does_not_move_boxes_out() -> None:
+    """Two images of different size in a batch: each prediction stays within its own image."""
+    found = permissive(max_instances=40)([torch.rand(1, 40, 90), torch.rand(1, 120, 33)])
+    for prediction, (height, width) in zip(found, [(40, 90), (120, 33)], strict=True):
+        assert prediction.boxes[:, 2].max() <= width and prediction.boxes[:, 3].max() <= height
+
+
+def test_faster_rcnn_gives_boxes_alone() -> None:
+    found = permissive(masks=False, max_instances=10)([torch.rand(1, 64, 64)])[0]
+    assert found.masks is None and len(found) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"norm": "layer"}, "norm must be frozen_bn, bn or gn, got 'layer'"),
+        ({"norm": "frozen_bn"}, "frozen_bn with random weights diverges"),
+        ({"anchor_sizes_px": (16, 32)}, "anchor_sizes_px needs five sizes"),
+        ({"max_instances": 0}, "max_instances must be at least 1, got 0"),
+    ],
+)
+def test_a_spec_that_cannot_work_is_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SPEC, **change)
