@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config import check, schema
+from tem_seg.config import check, help, schema
 from tem_seg.core.errors import UserError
 
 schema.register()
@@ -57,6 +57,9 @@ def _app(cfg: DictConfig) -> float | None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. A fault that the user can mend ends with its text and exit code 2, any other with a traceback."""
     given = sys.argv[1:] if arguments is None else arguments
+    if {"--help", "-h"} & set(given):
+        print(help.text(check.config_folder()), end="")
+        return
     sys.argv = [sys.argv[0], *choose_profile(given)]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of being printed by Hydra
     try:

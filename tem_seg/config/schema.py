@@ -71,6 +71,8 @@ class Crop:
     """Magnification of the micrograph before cropping, log-uniform."""
     particle_px_range: list[float] = field(default_factory=lambda: [8.0, 200.0])
     """The median particle's size is kept within it in the crop, px."""
+    stretch: float = 0.0
+    """The two sides' magnifications differ by up to this share: particles of other aspect ratios."""
 
 
 @dataclass
@@ -124,7 +126,7 @@ class PredictionConfig:
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Magnifications at which a micrograph is looked at; what is found twice is merged."""
     merge_iou: float = 0.5
-    """Box IoU from which detections of two scales are the same particle."""
+    """Mask IoU from which two detections are the same particle."""
     target_px: float | None = None
     """With a number: scales are relative to the magnification at which the median particle found has this size, px."""
     min_score: float = 0.05

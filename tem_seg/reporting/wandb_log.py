@@ -84,18 +84,17 @@ class Wandb:
         mode = self._resolved_mode()
         if mode == "disabled":
             return None
-        identity = _run_id(run_dir)
-        common = about | {"project": self.project, "entity": self.entity, "dir": run_dir, "id": identity}
-        common |= {"name": run_dir.resolve().name}
+        about |= {"project": self.project, "entity": self.entity, "dir": run_dir, "name": run_dir.resolve().name}
         if mode == "online":
             try:
-                run = wandb.init(**common, mode="online", resume="allow", settings=_settings())
+                run = wandb.init(**about, mode="online", id=_run_id(run_dir), resume="allow", settings=_settings())
                 print(f"  W&B: {run.url}", flush=True)
                 return run
             except wandb.errors.CommError as error:
                 reason = str(error).splitlines()[0]
                 print(f"  W&B: no connection within {INIT_TIMEOUT_S:.0f} s ({reason}): offline", flush=True)
-        run = wandb.init(**common, mode="offline", settings=_settings())
+        # no id: W&B cannot resume a run that it holds on disk only, and the id of the failed attempt is taken
+        run = wandb.init(**about, mode="offline", settings=_settings())
         print(f"  W&B: offline; to send the run: wandb sync {run.settings.sync_dir}", flush=True)
         return run
 
@@ -135,7 +134,7 @@ def _settings() -> Settings:
 
 
 def _run_id(run_dir: Path) -> str:
-    """The same for a resumed run, so that it goes on in the same W&B run."""
+    """The same when a run is resumed, so that it goes on in the same W&B run."""
     path = run_dir / "wandb" / "run_id"
     if not path.is_file():
         write_text(path, secrets.token_hex(4))

@@ -95,8 +95,9 @@ def _through_catalog(training: CocoDataset, validation: CocoDataset | None, back
 def _data(cfg: DictConfig, training: CocoDataset) -> TrainingData:
     batch = cfg.train.batch_size * cfg.trainer.accumulate
     crop = CropPolicy(
-        cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range)
-    )
+        cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range),
+        cfg.train.crop.stretch,
+    )  # fmt: skip
     samples = TrainingSet(
         training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
         tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]
@@ -136,12 +137,14 @@ def _logging(cfg: DictConfig, run_dir: Path) -> Iterator[tuple[Logger | None, Sh
     if not isinstance(made, Wandb):
         yield made, None  # any other Lightning logger
         return
-    if rank_zero_only.rank != 0:
+    if getattr(rank_zero_only, "rank", 0) != 0:
         yield None, None
         return
     with made.session(run_dir, cfg.name, rundir.plain(cfg)) as tracked:
-        show = partial(log_panels, tracked, count=made.panels)
-        yield (WandbLogger(experiment=tracked), show) if tracked else (None, None)
+        if tracked is None:
+            yield None, None
+        else:
+            yield WandbLogger(experiment=tracked), partial(log_panels, tracked, count=made.panels)
 
 
 def _millions(model: nn.Module) -> float:

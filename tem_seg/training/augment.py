@@ -46,25 +46,28 @@ class Window:
 
 def draw_window(
     size: tuple[int, int], median_size_px: float, crop_px: int, scale_range: tuple[float, float],
-    particle_px_range: tuple[float, float], rng: np.random.Generator,
+    particle_px_range: tuple[float, float], rng: np.random.Generator, stretch: float = 0.0,
 ) -> Window:  # fmt: skip
     """A random window of a micrograph (H, W), log-uniform in scale, turned and mirrored at random.
 
     median_size_px: square root of the median particle area, NaN for an empty micrograph. The scale is held so that
     such a particle stays within particle_px_range in the crop: beyond it there is nothing left to see, or to frame.
+    stretch: the sides' magnifications differ by up to this share, log-uniform: particles of other aspect ratios.
     """
     low, high = np.log(scale_range)
     scale = float(np.exp(rng.uniform(low, high)))
     if np.isfinite(median_size_px):
         scale = float(np.clip(scale, particle_px_range[0] / median_size_px, particle_px_range[1] / median_size_px))
-    height, width = (min(side, max(1, round(crop_px / scale))) for side in size)
+    ratio = float(np.exp(rng.uniform(-0.5, 0.5) * np.log1p(stretch)))
+    scales = (scale * ratio, scale / ratio)
+    height, width = (min(side, max(1, round(crop_px / s))) for side, s in zip(size, scales, strict=True))
     return Window(
         x0=int(rng.integers(size[1] - width + 1)),
         y0=int(rng.integers(size[0] - height + 1)),
         width=width,
         height=height,
-        out_width=min(crop_px, max(1, round(width * scale))),
-        out_height=min(crop_px, max(1, round(height * scale))),
+        out_width=min(crop_px, max(1, round(width * scales[1]))),
+        out_height=min(crop_px, max(1, round(height * scales[0]))),
         mirror=bool(rng.integers(2)),
         quarter_turns=int(rng.integers(4)),
     )

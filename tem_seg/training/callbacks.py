@@ -71,6 +71,15 @@ class CurveLogger(Logger):
         self.save()
 
 
+class ValidateAtEnd(L.Callback):
+    """Lightning validates every n-th batch: steps left over after the last interval would be neither scored nor kept."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        """At the last step, asks for a stop, which validates first."""
+        if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
+
+
 class Progress(L.Callback):
     """A line now and then: step, loss, seconds a step, time left; and the validation figures."""
 

@@ -30,11 +30,13 @@ class CropPolicy:
     """How training crops are cut. crop_px: side. scale_range: magnification of the micrograph, log-uniform.
 
     particle_px_range: the median particle's size (square root of area) is kept within it in the crop.
+    stretch: the sides' magnifications differ by up to this share.
     """
 
     crop_px: int = 320
     scale_range: tuple[float, float] = (0.35, 1.6)
     particle_px_range: tuple[float, float] = (8.0, 160.0)
+    stretch: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("scale_range", "particle_px_range"):
@@ -112,7 +114,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         rng = child_rng(self.seed, "sample", k)
         window = draw_window(
             (image.height, image.width), self._median_size_px[image.id], self.crop.crop_px,
-            self.crop.scale_range, self.crop.particle_px_range, rng,
+            self.crop.scale_range, self.crop.particle_px_range, rng, self.crop.stretch,
         )  # fmt: skip
         pixels = change_tone(self._pipeline, crop_image(self.pixels(image.path), window), rng)
         # a crowd region is no particle: nothing is learned from it

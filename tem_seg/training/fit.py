@@ -14,7 +14,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 
-from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress
+from tem_seg.core.errors import UserError
+from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress, ValidateAtEnd
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.module import TrainingModule
 
@@ -54,11 +55,8 @@ def fit(
 ) -> Path:  # fmt: skip
     """Trains to ``options.steps`` and returns the last checkpoint (run_dir/checkpoints/last.ckpt)."""
     curves = CurveLogger(run_dir / "metrics.csv")
-    checkpoints = ModelCheckpoint(
-        dirpath=run_dir / "checkpoints", filename="best", monitor="val/ap", mode="max", save_last=True,
-        enable_version_counter=False, auto_insert_metric_name=False, save_on_train_epoch_end=False,
-    )  # fmt: skip
-    chosen: list[L.Callback] = [checkpoints, Progress(curves), *(callbacks or [])]
+    checkpoints = _checkpoints(run_dir / "checkpoints", compared="val" in module.scorers)
+    chosen: list[L.Callback] = [ValidateAtEnd(), Progress(curves), *(callbacks or []), *checkpoints]
     if options.ema_decay:
         averaging = EMAWeightAveraging(decay=options.ema_decay**EMA_EVERY, update_every_n_steps=EMA_EVERY)
         chosen.insert(0, averaging)
@@ -66,7 +64,8 @@ def fit(
         accelerator=options.accelerator, devices=options.devices, precision=resolve_precision(options.precision),  # type: ignore[arg-type]
         max_steps=options.steps, max_epochs=-1, check_val_every_n_epoch=1, num_sanity_val_steps=0,
         accumulate_grad_batches=options.accumulate,
-        reload_dataloaders_every_n_epochs=0, use_distributed_sampler=False, log_every_n_steps=10,
+        reload_dataloaders_every_n_epochs=0, use_distributed_sampler=False,
+        log_every_n_steps=min(10, 1 + options.steps // 20),
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=run_dir,
         logger=[curves, *([logger] if logger else [])], callbacks=chosen, plugins=_plugins(),
     )  # fmt: skip
@@ -74,8 +73,25 @@ def fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
-        trainer.fit(module, data, ckpt_path=last_checkpoint(run_dir / "checkpoints"), weights_only=True)
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        try:
+            trainer.fit(module, data, ckpt_path=last_checkpoint(run_dir / "checkpoints"), weights_only=True)
+        except UserError as error:  # from a loader process it comes with that one's traceback as its text
+            raise UserError(str(error).rsplit(f"{UserError.__name__}: ", 1)[-1].strip()) from error
     return run_dir / "checkpoints" / "last.ckpt"
+
+
+def _checkpoints(folder: Path, *, compared: bool) -> list[L.Callback]:
+    """last.ckpt at every validation, after best.ckpt where there is a figure to compare.
+
+    Two callbacks: with ``save_last`` Lightning writes last.ckpt only when best.ckpt has improved.
+    """
+    same: dict[str, Any] = {
+        "dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False,
+        "save_on_train_epoch_end": False,
+    }  # fmt: skip
+    best = [ModelCheckpoint(filename="best", monitor="val/ap", mode="max", **same)] if compared else []
+    return [*best, ModelCheckpoint(filename="last", **same)]
 
 
 def _plugins() -> list[Any]:

@@ -58,7 +58,7 @@ class TrainingModule(L.LightningModule):
         self._make_optimizer = optimizer
         self._factor = learning_rate_factor(steps, warmup_steps)
         self._seed, self._clip_norm = seed, clip_norm
-        self._scorers = scorers
+        self.scorers = scorers
         self._about = about
 
     def configure_optimizers(self) -> Any:
@@ -84,12 +84,12 @@ class TrainingModule(L.LightningModule):
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Clips here: Lightning refuses to in mixed precision with a fused optimizer, although bfloat16 has no scaler."""
+        """Clips here: in mixed precision Lightning refuses to with a fused optimizer, though bfloat16 has no scaler."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self._clip_norm)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Scores whole micrographs; the loader behind it only sets the rhythm."""
-        for prefix, scorer in self._scorers.items():
+        for prefix, scorer in self.scorers.items():
             for name, value in scorer(self.model).items():
                 self.log(f"{prefix}/{name}", value, prog_bar=name == "ap")
 

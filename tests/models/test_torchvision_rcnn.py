@@ -100,7 +100,6 @@ def permissive(**changes: object) -> TorchvisionRcnn:
     return build(replace(SPEC, min_score=0.0, nms_iou=0.95, **changes)).eval()
 
 
-@torch.no_grad()
 def test_predictions_are_in_the_frame_of_their_image() -> None:
     """Of any size, down to one pixel; more than 100, capped at max_instances, descending."""
     images = [torch.rand(1, 128, 96), torch.rand(1, 70, 50), torch.rand(1, 1, 1)]
@@ -120,7 +119,6 @@ def test_predictions_are_in_the_frame_of_their_image() -> None:
                 assert y0 >= np.floor(box[1]) and y0 + crop.shape[0] <= np.ceil(box[3])
 
 
-@torch.no_grad()
 def test_the_cap_is_ours_and_reaching_it_is_said() -> None:
     """The 100-object habit: 230 particles are returned when 1000 may be; 60 when 60 may be, and that is flagged."""
     image = torch.rand(1, 192, 192)
@@ -129,15 +127,13 @@ def test_the_cap_is_ours_and_reaching_it_is_said() -> None:
     assert len(few) == 60 and few.capped
 
 
-@torch.no_grad()
 def test_no_detection_is_a_legal_prediction() -> None:
     found: Prediction = build(replace(SPEC, min_score=0.999)).eval()([torch.zeros(1, 64, 64)])[0]
     assert len(found) == 0 and found.masks == [] and found.boxes.shape == (0, 4) and not found.capped
 
 
-@torch.no_grad()
 def test_frames_stretch_boxes_and_masks() -> None:
-    """Asked for in a frame of 2 × the height and 3 × the width, boxes are stretched, masks pasted at full resolution."""
+    """In a frame of 2 × the height and 3 × the width boxes are stretched, and masks pasted at its resolution."""
     model, image = permissive(max_instances=50), torch.rand(1, 96, 64)
     own, framed = model([image])[0], model([image], frames=[(192, 192)])[0]
     np.testing.assert_allclose(framed.boxes, own.boxes * [3, 2, 3, 2], rtol=1e-5)
@@ -149,7 +145,6 @@ def test_frames_stretch_boxes_and_masks() -> None:
     np.testing.assert_allclose(large[:, 1] / large[:, 0], 6.0, rtol=0.15)
 
 
-@torch.no_grad()
 def test_padding_beside_a_larger_image_does_not_move_boxes_out() -> None:
     """Two images of different size in a batch: each prediction stays within its own image."""
     found = permissive(max_instances=40)([torch.rand(1, 40, 90), torch.rand(1, 120, 33)])

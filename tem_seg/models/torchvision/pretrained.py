@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
@@ -45,7 +46,7 @@ def _coco_source(spec: RcnnSpec) -> Callable[..., dict[str, Tensor]]:
 def _download(get_state: Callable[..., dict[str, Tensor]], spec: RcnnSpec) -> dict[str, Tensor]:
     try:
         return dict(get_state(progress=False, check_hash=True))
-    except (URLError, OSError) as error:
+    except (URLError, OSError, HTTPException, RuntimeError) as error:  # RuntimeError: torch's "invalid hash value"
         raise UserError(
             f"the {spec.weights} weights of {spec.backbone} cannot be downloaded ({error}). Train from random weights "
             "with model.weights=none model.norm=bn, or give model.weights=<file>, or use profile=laptop"

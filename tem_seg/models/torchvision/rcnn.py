@@ -112,6 +112,7 @@ class TorchvisionRcnn(SegmentationModel):
         _, head_losses = self.roi_heads(features, proposals, batch.image_sizes, shifted)
         return {**rpn_losses, **head_losses}
 
+    @torch.no_grad()
     def predict(self, images: list[Tensor], frames: list[tuple[int, int]] | None = None) -> list[Prediction]:
         """See the contract. Masks are pasted into their own boxes only, at the frame's resolution."""
         batch = self._batch(images)

@@ -1,0 +1,136 @@
+"""Prints one line a figure, ``<name>: <value> <unit>``, after a line on commit and hardware.
+
+    python scripts/bench.py                        all figures (about ten minutes)
+    python scripts/bench.py loop loader            some of them
+    python scripts/bench.py --save docs/results/bench.md
+
+Ratios are medians of interleaved blocks of one run. Run it on a quiet machine, or with --clock cpu OMP_NUM_THREADS=1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ("startup", "generate", "measure", "predict", "loop", "loader")
+
+
+def startup(quick: bool) -> Iterator[str]:
+    """From the command to its first line."""
+    times = [_first_line(["--help"]) for _ in range(1 if quick else 7)]
+    yield f"--help: {statistics.median(times):.2f} s"
+    with TemporaryDirectory() as folder:
+        command = ["experiment=gold_aunp", "profile=smoke", f"paths.outputs={folder}"]
+        times = [_first_line(command) for _ in range(1 if quick else 7)]
+    yield f"first line of a run: {statistics.median(times):.2f} s"
+
+
+def _first_line(arguments: list[str]) -> float:
+    """Seconds until the first line of output; for --help, which ends by itself, until the end."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "tem_seg.run", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if arguments == ["--help"]:
+            process.communicate()
+        taken = time.perf_counter() - start
+        process.kill()
+    assert line.strip(), f"{' '.join(command)} printed nothing"
+    return taken
+
+
+def generate(quick: bool) -> Iterator[str]:
+    """Every recipe that an experiment uses, one process, from nothing to files."""
+    import bench_common
+    from hydra.utils import instantiate
+
+    from tem_seg.generation.dataset import Job, make_image
+
+    recipes: set[str] = set()
+    for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
+        cfg = bench_common.config(experiment=file.stem, profile="smoke")
+        name = cfg.recipe and str(cfg.recipe.get("name", file.stem))
+        if not name or name in recipes:
+            continue
+        recipes.add(name)
+        for size_px in (160,) if quick else (512, 1024):
+            with TemporaryDirectory() as folder:
+                job = Job(Path(folder), instantiate(cfg.recipe), instantiate(cfg.imaging), (size_px, size_px), 0)
+                (job.folder / "bench" / "images").mkdir(parents=True)
+                times = [bench_common.seconds(lambda k=k, job=job: make_image(job, "bench", k))
+                         for k in range(2 if quick else 17)][1:]  # fmt: skip
+            label = name if size_px == 512 else f"{name} {size_px} px"
+            yield f"{label}: {len(times) / sum(times):.2f} images/s"
+
+
+def _figure(name: str) -> Callable[[bool], Iterator[str]]:
+    """Imports what the figure needs, and no more: torch takes seconds."""
+    if name in ("loop", "loader"):
+        import bench_training
+
+        return getattr(bench_training, name)
+    if name in ("predict", "measure"):
+        import bench_prediction
+
+        return getattr(bench_prediction, name)
+    return {"startup": startup, "generate": generate}[name]
+
+
+def _about() -> str:
+    from tem_seg.core import provenance
+
+    git, machine = provenance.git_state(ROOT), provenance.hardware()
+    commit = (git["commit"] or "no commit")[:12] + (" with changes" if git["diff"] else "")
+    threads = os.environ.get("OMP_NUM_THREADS", "default")
+    return (
+        f"commit: {commit} · {machine['processor']} · {machine['cores']} cores · {machine['memory_gb']} GB · "
+        f"OMP_NUM_THREADS {threads} · {date.today()}"
+    )
+
+
+def _lines(chosen: list[str], quick: bool) -> Iterator[str]:
+    yield _about()
+    for name in FIGURES:
+        if name in chosen:
+            yield from _figure(name)(quick)
+
+
+def main() -> None:
+    """Prints the chosen figures, and writes them where asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", nargs="*", metavar="figure", help=f"any of {', '.join(FIGURES)} (default: all)")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="also write the lines to a Markdown file")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: processor time of this process")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs; figures mean nothing")
+    options = parser.parse_args()
+    if unknown := sorted(set(options.figures) - set(FIGURES)):
+        parser.error(f"unknown figure {', '.join(unknown)}: choose from {', '.join(FIGURES)}")
+    warnings.filterwarnings("ignore")  # of libraries; the lines are the output
+    if options.clock == "cpu":
+        import bench_common
+
+        bench_common.clock = time.process_time
+    printed = []
+    for line in _lines(options.figures or list(FIGURES), options.quick):
+        print(line, flush=True)
+        printed.append(line)
+    if options.save:
+        command = " ".join(["python", "scripts/bench.py", *options.figures])
+        rows = "\n".join(f"- {line}" for line in printed)
+        options.save.parent.mkdir(parents=True, exist_ok=True)
+        options.save.write_text(f"# Benchmarks\n\nBy `{command}`.\n\n{rows}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

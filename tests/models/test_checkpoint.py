@@ -1,0 +1,156 @@
+"""Weights on disk: what is wrong with a file is said, and no file is run as code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tem_seg.core.errors import UserError
+from tem_seg.models import checkpoint
+
+
+class Tiny(nn.Module):
+    """A body, and a predictor whose width is the number of classes."""
+
+    def __init__(self, classes: int = 2, width: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Linear(3, width)
+        self.box_predictor = nn.Linear(width, classes)
+
+
+ABOUT = {"family": "rcnn", "backend": "torchvision", "backbone": "resnet18", "categories": ["rod", "cube"]}
+
+
+def save(path: Path, model: nn.Module, about: dict | None = ABOUT) -> Path:
+    """As Lightning writes it: every name behind "model."."""
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state} | ({"tem_seg": about} if about else {}), path)
+    return path
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_written_weights_are_read_back(tmp_path: Path) -> None:
+    trained, fresh = Tiny(seed=1), Tiny(seed=2)
+    about = checkpoint.load(fresh, save(tmp_path / "a.ckpt", trained), categories=["rod", "cube"])
+    assert same(trained, fresh) and about == ABOUT
+
+
+def test_other_classes_are_named(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.ckpt", Tiny())
+    with pytest.raises(UserError, match=r"knows the classes \['rod', 'cube'\], this run has \['cube', 'rod'\]"):
+        checkpoint.load(Tiny(), path, categories=["cube", "rod"])
+
+
+@pytest.mark.parametrize("categories", [["rod", "cube"], None], ids=["own classes", "any classes"])
+def test_another_architecture_is_named(tmp_path: Path, categories: list[str] | None) -> None:
+    path = save(tmp_path / "a.ckpt", Tiny(width=8))
+    with pytest.raises(UserError, match="holds another architecture \\(torchvision resnet18\\)") as error:
+        checkpoint.load(Tiny(width=4), path, categories=categories)
+    assert "body.weight: (8, 3) in the file, (4, 3) in the model" in str(error.value)
+    assert "Use the model settings it was trained with" in str(error.value)
+
+
+def test_missing_and_unknown_weights_are_counted(tmp_path: Path) -> None:
+    other = nn.ModuleDict({"trunk": nn.Linear(3, 4), "box_predictor": nn.Linear(4, 2)})
+    path = save(tmp_path / "a.ckpt", other)
+    with pytest.raises(UserError, match=r"2 weights missing \(body.bias, body.weight\), 2 unknown \(trunk.bias"):
+        checkpoint.load(Tiny(), path)
+
+
+def test_a_refused_file_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model, path = Tiny(seed=5), save(tmp_path / "a.ckpt", Tiny(width=8))
+    with pytest.raises(UserError, match="another architecture"):
+        checkpoint.load(model, path)
+    assert same(model, Tiny(seed=5))
+
+
+def test_fine_tuning_starts_with_another_number_of_classes(tmp_path: Path) -> None:
+    """The body is taken over; the layer that depends on the classes keeps its random start."""
+    trained, fresh = Tiny(classes=2, seed=1), Tiny(classes=7, seed=2)
+    checkpoint.load(fresh, save(tmp_path / "a.ckpt", trained))
+    assert torch.equal(fresh.body.weight, trained.body.weight)
+    assert torch.equal(fresh.box_predictor.weight, Tiny(classes=7, seed=2).box_predictor.weight)
+
+
+def test_matching_weights_alone_are_taken_from_a_foreign_start() -> None:
+    model = Tiny(seed=3)
+    state = {"body.weight": torch.ones(4, 3), "body.bias": torch.ones(9), "fc.weight": torch.ones(2)}
+    assert checkpoint.load_matching(model, state) == 1
+    assert model.body.weight.eq(1).all() and not model.body.bias.eq(1).all()
+
+
+# ------------------------------------------------------------------------------------------------ bad files
+
+
+class Malicious:
+    """Unpickled, it would make a folder."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.parametrize("how", ["torch", "plain pickle", "inside a state"])
+def test_a_malicious_pickle_is_not_executed(tmp_path: Path, how: str) -> None:
+    path, mark = tmp_path / "evil.ckpt", tmp_path / "executed"
+    if how == "torch":
+        torch.save(Malicious(mark), path)
+    elif how == "plain pickle":
+        path.write_bytes(pickle.dumps(Malicious(mark)))
+    else:
+        torch.save({"state_dict": {"model.body.weight": torch.zeros(1)}, "extra": Malicious(mark)}, path)
+    with pytest.raises(UserError, match="evil.ckpt is not a checkpoint that can be loaded as weights only"):
+        checkpoint.read(path)
+    assert not mark.exists()
+
+
+def damaged(whole: bytes) -> dict[str, bytes]:
+    rng = np.random.default_rng(0)
+    return {
+        "empty": b"",
+        "text": b"not a checkpoint\n" * 30,
+        "json": b'{"state_dict": {}}',
+        "png": b"\x89PNG\r\n\x1a\n" + bytes(100),
+        "truncated": whole[: len(whole) // 2],
+        "without its end": whole[:-30],
+        "noise": rng.bytes(2000),
+        "pickle opcodes": bytes(rng.choice(list(b"(lp0\nI1\nat.c\x80\x02}q\x00sSR"), 400).tolist()),
+        "overwritten": whole[:100] + bytes(300) + whole[400:],
+    }
+
+
+@pytest.mark.parametrize("kind", list(damaged(b"")))
+def test_a_damaged_file_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(damaged(save(path, Tiny()).read_bytes())[kind])
+    with pytest.raises(UserError, match="last.ckpt"):
+        checkpoint.read(path)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint at .*gone.ckpt: run the 'train' stage, or give model.weights="):
+        checkpoint.read(tmp_path / "gone.ckpt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [[1, 2], {"model": {}}, {"state_dict": [1]}, torch.zeros(3)],
+    ids=["list", "other dict", "no table", "tensor"],
+)
+def test_a_file_of_something_else_is_no_checkpoint(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="other.pth is no checkpoint of tem_seg: it has no 'state_dict'"):
+        checkpoint.read(tmp_path / "other.pth")

@@ -1,0 +1,110 @@
+"""Curves that survive a resume, checkpoints that appear whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress
+
+
+def test_curves_are_written_as_a_table(tmp_path: Path) -> None:
+    curves = CurveLogger(tmp_path / "metrics.csv")
+    curves.log_metrics({"train/loss": 2.5, "epoch": 0}, step=10)
+    curves.log_metrics({"val/ap": 0.25, "epoch": 0}, step=20)
+    curves.log_metrics({"train/loss": 1.5}, step=20)
+    curves.finalize("success")
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(table.columns) == ["step", "train/loss", "val/ap"]
+    assert table["step"].tolist() == [10, 20] and table["train/loss"].tolist() == [2.5, 1.5]
+    assert pd.isna(table["val/ap"][0]) and table["val/ap"][1] == 0.25
+
+
+def test_a_resumed_run_keeps_its_rows_and_writes_the_later_ones_anew(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    first = CurveLogger(path)
+    for step in (10, 20, 30):
+        first.log_metrics({"train/loss": 100.0 - step}, step=step)
+    first.save()
+    again = CurveLogger(path)
+    again.forget_after(20)
+    again.log_metrics({"train/loss": 1.0, "val/ap": 0.5}, step=30)
+    again.log_metrics({"train/loss": 0.5}, step=40)
+    again.save()
+    table = pd.read_csv(path)
+    assert table["step"].tolist() == [10, 20, 30, 40]
+    assert table["train/loss"].tolist() == [90.0, 80.0, 1.0, 0.5]
+
+
+def test_reading_and_writing_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    curves = CurveLogger(path)
+    curves.log_metrics({"a": 1 / 3, "b": float("nan"), "c": 1e-12}, step=1)
+    curves.log_metrics({"a": 2.0}, step=2)
+    curves.save()
+    text = path.read_text()
+    CurveLogger(path).save()
+    assert path.read_text() == text
+    assert pd.read_csv(path)["a"][0] == 1 / 3
+
+
+def test_a_run_without_figures_leaves_an_empty_table(tmp_path: Path) -> None:
+    CurveLogger(tmp_path / "metrics.csv").save()
+    assert list(pd.read_csv(tmp_path / "metrics.csv").columns) == ["step"]
+
+
+def test_a_checkpoint_replaces_the_old_one(tmp_path: Path) -> None:
+    path, disk = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    disk.save_checkpoint({"state_dict": {"w": torch.zeros(3)}}, path)
+    disk.save_checkpoint({"state_dict": {"w": torch.ones(3)}}, path)
+    assert torch.load(path)["state_dict"]["w"].eq(1).all()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, disk = tmp_path / "last.ckpt", AtomicCheckpointIO()
+    disk.save_checkpoint({"state_dict": {"w": torch.zeros(3)}}, path)
+
+    def disk_full(self: Any, checkpoint: Any, target: Any, storage_options: Any = None) -> None:
+        Path(target).write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TorchCheckpointIO, "save_checkpoint", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        disk.save_checkpoint({"state_dict": {"w": torch.ones(3)}}, path)
+    assert torch.load(path)["state_dict"]["w"].eq(0).all()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def trainer_at(step: int, **figures: float) -> Any:
+    metrics = {name: torch.tensor(value) for name, value in figures.items()}
+    return SimpleNamespace(global_step=step, max_steps=100, is_global_zero=True, callback_metrics=metrics)
+
+
+def test_progress_says_pace_and_time_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Progress(CurveLogger(tmp_path / "metrics.csv"), every_s=0.0)
+    said.on_train_start(trainer_at(40), None)  # type: ignore[arg-type]
+    said._start -= 40.0  # as if 40 s had passed
+    said.on_train_batch_end(trainer_at(50, **{"train/loss": 1.25}), None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "  step 50/100  loss 1.250  4.00 s a step  3 min left\n"
+
+
+def test_progress_keeps_quiet_between(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Progress(CurveLogger(tmp_path / "metrics.csv"), every_s=60.0)
+    said.on_train_start(trainer_at(0), None)  # type: ignore[arg-type]
+    said.on_train_batch_end(trainer_at(1), None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == ""
+
+
+def test_validation_figures_are_said_and_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curves = CurveLogger(tmp_path / "metrics.csv")
+    figures = {"val/ap": 0.5, "train/ap": 0.75, "train/loss": 1.0}
+    Progress(curves).on_validation_end(trainer_at(60, **figures), None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == "  step 60/100  train/ap 0.750  val/ap 0.500\n"
+    assert curves.path.is_file()
