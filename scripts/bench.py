@@ -10,6 +10,7 @@ Ratios are medians of interleaved blocks of one run. Run it on a quiet machine, 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import statistics
 import subprocess
@@ -116,7 +117,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := sorted(set(options.figures) - set(FIGURES)):
         parser.error(f"unknown figure {', '.join(unknown)}: choose from {', '.join(FIGURES)}")
-    warnings.filterwarnings("ignore")  # of libraries; the lines are the output
+    warnings.filterwarnings("ignore")  # the lines are the output, not what libraries have to say
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     if options.clock == "cpu":
         import bench_common
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -49,15 +50,17 @@ def over(value: float, base: float) -> str:
 
 
 def ellipses(count: int, size_px: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Annotations of ``count`` filled ellipses, 15 to 60 px long, whose centres lie in a square image."""
+    """Annotations of ``count`` filled ellipses, at least 15 px long, one in each cell of a square image."""
+    cells = math.ceil(math.sqrt(count))
+    side = size_px // cells
     found = []
-    for number in range(1, count + 1):
-        long, ratio = rng.uniform(15, 60), rng.uniform(0.5, 1.0)
-        canvas, centre = np.zeros((65, 65), np.uint8), (32, 32)
-        axes = (round(long / 2), round(long * ratio / 2))
-        cv2.ellipse(canvas, centre, axes, rng.uniform(0, 180), 0, 360, 1, -1)
-        x, y = (int(v) - 32 for v in rng.integers(0, size_px, 2))
-        found.append(coco.annotation_of(encode_crop(canvas.astype(bool), x, y, (size_px, size_px)), 1, 1, number))
+    for number in range(count):
+        long, ratio = rng.uniform(15, side - 4), rng.uniform(0.5, 1.0)
+        canvas, axes = np.zeros((side, side), np.uint8), (round(long / 2), round(long * ratio / 2))
+        cv2.ellipse(canvas, (side // 2, side // 2), axes, rng.uniform(0, 180), 0, 360, 1, -1)
+        x, y = number % cells * side, number // cells * side
+        mask = encode_crop(canvas.astype(bool), x, y, (size_px, size_px))
+        found.append(coco.annotation_of(mask, 1, 1, number + 1))
     return found
 
 

@@ -73,22 +73,24 @@ def predict(quick: bool) -> Iterator[str]:
 def _return_truth(model: SegmentationModel, look: Predictor, pixels: Any, dataset: CocoDataset) -> None:
     """Makes a network of random weights return the annotated particles, for the same work.
 
-    Its threshold is set so that as many detections as there are particles reach the mask head; their boxes and masks
-    are then replaced, since those of random weights (noise on anchors) are no particles.
+    Its threshold is set so that as many detections as there are particles (some more where scores tie) reach the mask
+    head; what comes out is then replaced, since noise on anchors is no particle.
     """
-    truths = dataset.annotations[1]
-    heads = model.roi_heads
+    truths, heads = dataset.annotations[1], model.roi_heads
     scores = look(model, pixels).scores
     assert len(scores) >= len(truths), f"random weights return {len(scores)} detections, {len(truths)} are needed"
     heads.score_thresh = float(np.nextafter(scores[len(truths) - 1], np.float32(0)))
     corners = np.array([[x, y, x + w, y + h] for x, y, w, h in (truth["bbox"] for truth in truths)], np.float32)
-    boxes = torch.from_numpy(corners)
-    masks = torch.from_numpy(_soft_ellipse()).expand(len(boxes), 1, -1, -1)
+    fixed = {
+        "boxes": torch.from_numpy(corners),
+        "labels": torch.ones(len(truths), dtype=torch.int64),
+        "scores": torch.linspace(1.0, 0.5, len(truths)),
+        "masks": torch.from_numpy(_soft_ellipse()).expand(len(truths), 1, -1, -1),
+    }
 
     def replace(module: Any, inputs: Any, output: Any) -> tuple[list[dict[str, Tensor]], Any]:
-        detections, losses = output
-        assert len(detections[0]["masks"]) == len(boxes)
-        return [detections[0] | {"boxes": boxes, "masks": masks}], losses
+        assert len(output[0][0]["masks"]) >= len(truths)
+        return [fixed], output[1]
 
     heads.register_forward_hook(replace)
 

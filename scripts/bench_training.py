@@ -6,8 +6,10 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from copy import deepcopy
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -111,7 +113,8 @@ def loop(quick: bool) -> Iterator[str]:
             scorers={"val": lambda model: {"ap": 0.0}}, about={},
         )  # fmt: skip
         options = FitOptions(total, accelerator="cpu", ema_decay=cfg.train.ema_decay)
-        fit(module, _Preloaded(batch, total), options, Path(folder), callbacks=[callback])
+        with redirect_stdout(StringIO()):  # its progress
+            fit(module, _Preloaded(batch, total), options, Path(folder), callbacks=[callback])
     ours, bare = statistics.median(callback.loop[1:]), statistics.median(callback.bare[1:])
     yield f"bare step: {1000 * bare:.1f} ms"
     yield f"training loop: {1000 * ours:.1f} ms"

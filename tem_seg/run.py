@@ -75,11 +75,17 @@ def _report(error: Any, overrides: list[str]) -> int:
     if isinstance(cause, UserError):
         print(f"tem_seg: {cause}", file=sys.stderr)
         return 2
-    if isinstance(cause, OmegaConfBaseException) or isinstance(error, HydraException):
+    if isinstance(cause, OmegaConfBaseException) or isinstance(error, HydraException) or _refused_by_hydra(error):
         print(f"tem_seg: {check.explain(cause or error, overrides)}", file=sys.stderr)
         return 2
     traceback.print_exception(error)
     return 1
+
+
+def _refused_by_hydra(error: Any) -> bool:
+    """Some complaints about arguments are plain ValueErrors of Hydra's."""
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    return isinstance(error, ValueError) and f"{os.sep}hydra{os.sep}" in raised_in
 
 
 if __name__ == "__main__":

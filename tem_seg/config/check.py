@@ -53,11 +53,16 @@ def _unknown(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
             continue
         if key not in hints:
             yield f"unknown key '{prefix}{key!s}' ({nearest(str(key), hints)})"
-        elif isinstance(node._get_node(key), DictConfig):
+        elif _is_filled(node._get_node(key)):
             below, named = _below(hints[key])
             parts = [(f"{key}.{name}", node[key][name]) for name in node[key]] if named else [(str(key), node[key])]
             for name, part in parts if below else ():
                 yield from _unknown(part, below, f"{prefix}{name}.")
+
+
+def _is_filled(node: Any) -> bool:
+    """Whether a part of a config holds keys of its own (no interpolation, null or missing)."""
+    return isinstance(node, DictConfig) and not (node._is_interpolation() or node._is_none() or node._is_missing())
 
 
 def _below(hint: Any) -> tuple[Any, bool]:
@@ -88,11 +93,17 @@ def check(cfg: DictConfig) -> None:
         names = ", ".join(sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml")))
         raise UserError(f"nothing to run: choose an experiment, experiment=<name>, one of {names}")
     faults = unknown_keys(cfg) + list(_profile_faults(cfg))
-    faults = faults or list(_missing(cfg))
-    if not faults:
-        faults = list(_value_faults(cfg))
+    for find in (_interpolation_faults, _missing, _value_faults):
+        faults = faults or list(find(cfg))
     if faults:
         raise UserError("the configuration has faults:\n  " + "\n  ".join(faults))
+
+
+def _interpolation_faults(cfg: DictConfig) -> Iterator[str]:
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        yield f"{getattr(error, 'full_key', '')}: {str(error).splitlines()[0]}"
 
 
 def _missing(cfg: DictConfig) -> Iterator[str]:
@@ -107,11 +118,6 @@ def _profile_faults(cfg: DictConfig) -> Iterator[str]:
 
 
 def _value_faults(cfg: DictConfig) -> Iterator[str]:
-    try:
-        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException as error:
-        yield str(error).splitlines()[0]
-        return
     for key, least in AT_LEAST.items():
         value = OmegaConf.select(cfg, key)
         if value is not None and value < least:
@@ -203,6 +209,10 @@ def explain(error: Exception, overrides: list[str]) -> str:
     """Hydra's and OmegaConf's complaints about a key or a choice, in a sentence with the nearest known names."""
     text = str(error).strip().split("\nConfig search path:")[0]
     key = getattr(error, "full_key", None) or _key_in(text)
+    emptied = [o for o in overrides if o.endswith("=null") and (config_folder() / o.removesuffix("=null")).is_dir()]
+    if emptied and "Config group override" in text:
+        group = emptied[0].removesuffix("=null")
+        return f"'{emptied[0]}': a part is chosen by the name of a file in conf/{group}, and left out with '~{group}'"
     if key and ("not in" in text or "not found" in text or "No match" in text):
         *parents, name = str(key).split(".")
         to_blame = [o for o in overrides if f"{key}.".startswith(f"{o.split('=')[0].lstrip('+~')}.") or str(key) in o]

@@ -61,6 +61,8 @@ class CocoDataset:
         """At most ``count`` images, spread evenly over the dataset (all of them for None)."""
         if count is None or count >= len(self.images):
             return self
+        if count == 0:
+            return self.only([])
         step = len(self.images) / count
         return self.only([self.images[int((index + 0.5) * step)].id for index in range(count)])
 

@@ -62,6 +62,7 @@ class Predictor:
         assert self.target_px is not None
         first = self._look(model, image, 1.0)
         sizes = sizes_px(keep(first, first.scores >= 0.5))
+        sizes = sizes[sizes > 0]
         return float(np.clip(self.target_px / np.median(sizes), 0.25, 4.0)) if len(sizes) else 1.0
 
 
@@ -98,11 +99,13 @@ def keep(prediction: Prediction, chosen: NDArray[Any]) -> Prediction:
 
 def merge(looks: list[Prediction], iou: float, max_instances: int) -> Prediction:
     """Predictions of one micrograph at several magnifications → one, without repetitions; the higher score wins."""
+    turned: list[Any] = [look.rotated_boxes for look in looks]
     together = Prediction(
         boxes=np.concatenate([look.boxes for look in looks]),
         labels=np.concatenate([look.labels for look in looks]),
         scores=np.concatenate([look.scores for look in looks]),
         masks=None if looks[0].masks is None else [mask for look in looks for mask in look.masks or []],
+        rotated_boxes=None if turned[0] is None else np.concatenate(turned),
         capped=any(look.capped for look in looks),
     )
     ordered = keep(together, np.argsort(-together.scores, kind="stable"))

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, store
 from tem_seg.data.readers.protocol import convert
@@ -21,8 +22,20 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     root = Path(cfg.paths.outputs).resolve() / "datasets"
     folder = _drawn(cfg, root) if cfg.dataset.reader is None else _converted(cfg, root)
     splits = {path.parent.name: str(path) for path in sorted(folder.glob("*/dataset.json"))}
+    _check_splits(cfg, set(splits))
     atomic.write_json(run_dir / DATASETS_FILE, splits, indent=1)
     return {"dataset": str(folder), "dataset_digest": folder.name.rsplit("-", 1)[-1]}
+
+
+def _check_splits(cfg: DictConfig, there: set[str]) -> None:
+    """Every split that a later stage of this run needs is there, before that stage costs anything."""
+    needs = {Stage.train: "train", Stage.evaluate: "test", Stage.measure: "test", Stage.report: "test"}
+    for stage, split in needs.items():
+        if stage in cfg.stages and split not in there:
+            raise UserError(
+                f"stage '{stage.value}' needs a split '{split}', but dataset '{cfg.dataset.name}' has only "
+                f"{', '.join(sorted(there))}: add it, or leave the stage out of stages=[…]"
+            )
 
 
 def _drawn(cfg: DictConfig, root: Path) -> Path:
@@ -35,12 +48,11 @@ def _drawn(cfg: DictConfig, root: Path) -> Path:
         )
     workers = cfg.generation.workers or len(os.sched_getaffinity(0))
     identity = dataset_identity(recipe, imaging, counts, (height, width), cfg.seed)
-    name = OmegaConf.select(cfg, "recipe.name") or cfg.dataset.name
 
     def build(folder: Path) -> None:
         build_dataset(folder, recipe, imaging, counts, (height, width), cfg.seed, workers=workers)
 
-    return store.ensure(root, name, identity, build)
+    return store.ensure(root, cfg.dataset.name, identity, build)
 
 
 def _converted(cfg: DictConfig, root: Path) -> Path:

@@ -17,6 +17,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data.atomic import write_json
 
 RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def read(run_dir: Path) -> dict[str, Any]:
         return {}
     try:
         return dict(json.loads(path.read_text()))
-    except json.JSONDecodeError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): remove it, or choose another run_dir") from error
 
 
@@ -56,6 +57,13 @@ class Claim:
     lock: FileLock
     resumed: bool
 
+    def release(self) -> None:
+        """Unlocks the directory; where nothing was begun in it, it goes."""
+        self.lock.release()
+        if [entry.name for entry in self.path.iterdir()] == [LOCK_FILE]:
+            (self.path / LOCK_FILE).unlink(missing_ok=True)
+            self.path.rmdir()
+
 
 def claim(cfg: DictConfig) -> Claim:
     """The run's directory: ``run_dir``, or the newest unfinished and unlocked one of the same config, or a new one."""
@@ -64,23 +72,31 @@ def claim(cfg: DictConfig) -> Claim:
         return _claim_given(Path(cfg.run_dir), digest(config))
     root = Path(cfg.paths.outputs).resolve() / "runs" / cfg.name
     for candidate in sorted(root.glob("*/"), reverse=True):
-        run = read(candidate) if (candidate / RUN_FILE).is_file() else {}
-        if run.get("config_digest") != digest(config) or run.get("finished"):
+        if not _unfinished(candidate, digest(config)):
             continue
         lock = _try_lock(candidate)
         if lock is not None:
-            return Claim(candidate, lock, resumed=True)
+            if _unfinished(candidate, digest(config)):  # it may have finished between the look and the lock
+                return Claim(candidate, lock, resumed=True)
+            lock.release()
     return _claim_new(root)
+
+
+def _unfinished(path: Path, config_digest: str) -> bool:
+    run = read(path)
+    return run.get("config_digest") == config_digest and not run.get("finished")
 
 
 def _claim_given(path: Path, config_digest: str) -> Claim:
     path = path.resolve()
-    path.mkdir(parents=True, exist_ok=True)
-    lock = _try_lock(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _try_lock(path)
+    except OSError as error:
+        raise UserError(f"run_dir={path} cannot be used ({error.strerror}): give a folder to write in") from error
     if lock is None:
         raise UserError(f"{path} is in use by another run: wait for it, or choose another run_dir")
-    run = read(path)
-    return Claim(path, lock, resumed=run.get("config_digest") == config_digest and not run.get("finished"))
+    return Claim(path, lock, resumed=_unfinished(path, config_digest))
 
 
 def _claim_new(root: Path) -> Claim:
@@ -99,7 +115,7 @@ def _claim_new(root: Path) -> Claim:
 
 
 def _try_lock(path: Path) -> FileLock | None:
-    lock = FileLock(path / ".lock")
+    lock = FileLock(path / LOCK_FILE)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -16,7 +16,7 @@ from tem_seg.config import check
 from tem_seg.config.schema import Stage
 from tem_seg.core import provenance
 from tem_seg.data import atomic
-from tem_seg.stages import rundir
+from tem_seg.stages import common, rundir
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -26,6 +26,7 @@ def run(cfg: DictConfig) -> float | None:
     try:
         _announce(cfg, claim)
         check.check_targets(cfg)
+        _check_model(cfg)
         record = _record(cfg, claim)
         for stage in Stage:
             if stage in cfg.stages:
@@ -34,7 +35,7 @@ def run(cfg: DictConfig) -> float | None:
         rundir.write(claim.path, record)
         return _summary(claim.path, record)
     finally:
-        claim.lock.release()
+        claim.release()
 
 
 def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
@@ -43,6 +44,12 @@ def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
     print(
         f"tem_seg {__version__} · {cfg.name} · profile {cfg.profile}{chosen} · {state} {_short(claim.path)}", flush=True
     )
+
+
+def _check_model(cfg: DictConfig) -> None:
+    """Raises UserError for settings that do not go together and a back end that is not there, before any work."""
+    if Stage.train in cfg.stages or Stage.predict in cfg.stages:
+        common.model_factory(cfg, ["any"]).about()
 
 
 def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:

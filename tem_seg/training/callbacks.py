@@ -72,7 +72,7 @@ class CurveLogger(Logger):
 
 
 class ValidateAtEnd(L.Callback):
-    """Lightning validates every n-th batch: steps left over after the last interval would be neither scored nor kept."""
+    """Lightning validates every n-th batch: steps left over after the last interval would be lost."""
 
     def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
         """At the last step, asks for a stop, which validates first."""

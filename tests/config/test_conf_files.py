@@ -1,0 +1,139 @@
+"""Every file in conf/ composes and is checked the day it lands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from tem_seg.config import check, schema
+from tem_seg.models.rcnn import Rcnn
+
+CONF = check.config_folder()
+
+
+def names(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+EXPERIMENTS, PROFILES, MODELS = names("experiment"), names("profile"), names("model")
+
+
+def composed(*overrides: str) -> DictConfig:
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*overrides])
+
+
+def content(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text()) or {}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_with_every_profile(experiment: str, profile: str) -> None:
+    cfg = composed(f"experiment={experiment}", f"profile={profile}")
+    check.check(cfg)
+    check.check_targets(cfg)
+    assert cfg.name == experiment and cfg.profile == profile
+    assert cfg.train.steps == content(CONF / "experiment" / f"{experiment}.yaml")["budgets"][profile]["steps"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_with_every_profile(model: str, profile: str) -> None:
+    stages = "stages=[generate,train,predict,evaluate,report]"  # whoever has no masks has nothing to measure
+    cfg = composed("experiment=gold_aunp", f"profile={profile}", f"model={model}", stages)
+    check.check(cfg)
+    check.check_targets(cfg)
+    overlay = CONF / "profile_model" / f"{profile}_{model}.yaml"
+    changed = content(overlay) if overlay.is_file() else {}
+    assert {key: cfg.model[key] for key in changed} == changed, "profile_model is applied last"
+    if profile != "default":
+        assert cfg.model.weights == "none", f"profile {profile} downloads nothing: give it {overlay.name}"
+        assert cfg.model.norm != "frozen_bn"
+
+
+@pytest.mark.parametrize("group", ["optimizer", "logger", "recipe", "imaging", "report", "trainer"])
+def test_every_other_part(group: str) -> None:
+    for name in names(group):
+        key = f"{group}={name}"
+        cfg = composed("experiment=gold_aunp", "profile=smoke", key)
+        check.check(cfg)
+        check.check_targets(cfg)
+
+
+def test_every_dataset() -> None:
+    for name in names("dataset"):
+        cfg = composed("experiment=gold_aunp", "profile=smoke", f"dataset={name}")
+        check.check(cfg)
+        check.check_targets(cfg)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_says_what_it_is_and_has_a_budget_for_every_profile(experiment: str) -> None:
+    file = CONF / "experiment" / f"{experiment}.yaml"
+    lines = file.read_text().splitlines()
+    assert lines[0] == "# @package _global_" and lines[1].startswith("# ") and len(lines[1]) > 20
+    found = content(file)
+    assert found["name"] == experiment
+    assert set(found["budgets"]) >= set(PROFILES)
+
+
+def test_no_profile_names_a_key_of_a_model() -> None:
+    for profile in PROFILES:
+        assert "model" not in content(CONF / "profile" / f"{profile}.yaml")
+
+
+def test_every_profile_model_belongs_to_a_profile_and_a_model() -> None:
+    for file in (CONF / "profile_model").glob("*.yaml"):
+        assert file.read_text().startswith("# @package model\n"), file
+        assert any(file.stem == f"{profile}_{model}" for profile in PROFILES for model in MODELS), file
+
+
+def test_experiment_values_survive_the_groups() -> None:
+    """With ``_self_`` last, config.yaml would silently overwrite them, exit code 0."""
+    emps = composed("experiment=emps_mask_rcnn", "profile=default")
+    assert emps.dataset.name == "emps" and emps.recipe is None
+    gold = composed("experiment=gold_aunp", "profile=default")
+    assert gold.dataset.reader is None and gold.recipe is not None and gold.imaging is not None
+
+
+def test_the_command_line_wins_over_everything() -> None:
+    cfg = composed(
+        "experiment=gold_aunp", "profile=smoke", "train.steps=77", "model.backbone=resnet34", "optimizer=sgd",
+        "optimizer.lr=0.5",
+    )  # fmt: skip
+    assert cfg.train.steps == 77 and cfg.model.backbone == "resnet34"
+    assert cfg.optimizer._target_ == "torch.optim.SGD" and cfg.optimizer.lr == 0.5
+
+
+def test_a_profile_wins_over_the_experiment_where_it_speaks() -> None:
+    small, full = composed("experiment=gold_aunp", "profile=smoke"), composed("experiment=gold_aunp", "profile=default")
+    assert small.train.crop.crop_px < full.train.crop.crop_px
+    assert small.generation.images != full.generation.images
+
+
+def test_a_change_of_model_after_the_profile_keeps_the_profile() -> None:
+    """``profile_model`` follows the chosen model, whoever chose it."""
+    cfg = composed("experiment=gold_aunp", "profile=laptop", "model=faster_rcnn")
+    assert cfg.model.masks is False and cfg.model.backbone == "resnet18" and cfg.model.weights == "none"
+
+
+def test_the_default_profile_is_the_paper_s_scale() -> None:
+    cfg = composed("experiment=gold_aunp")
+    assert cfg.profile == "default"
+    assert cfg.model.backbone == "resnet50" and cfg.model.weights == "coco"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_r_cnn_can_be_specified_from_every_model_file(profile: str) -> None:
+    for model in MODELS:
+        node = composed("experiment=gold_aunp", f"profile={profile}", f"model={model}").model
+        if node._target_.endswith("rcnn.Rcnn"):
+            options = {k: v for k, v in OmegaConf.to_container(node).items() if k != "_target_"}
+            assert Rcnn(**options | {"backend": "torchvision"}).about()["family"] == "rcnn"
