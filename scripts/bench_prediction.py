@@ -54,9 +54,11 @@ def predict(quick: bool) -> Iterator[str]:
         pixels = normalise(read_micrograph(dataset.images[0].path).pixels)
         _return_truth(model, look, pixels, dataset)
 
+        @torch.inference_mode()
         def network() -> None:
-            with patch.object(sys.modules[type(model).__module__], "masks_to_rles", _no_masks):
-                assert len(look(model, pixels)) == particles
+            pasting = patch.object(sys.modules[type(model).__module__], "masks_to_rles", _no_masks)
+            with pasting, torch.autocast("cpu", look.precision, enabled=mixed):
+                assert len(model([torch.from_numpy(pixels)[None]])[0]) == particles
 
         def whole() -> None:
             image = dataset.images[0]

@@ -6,6 +6,7 @@ Runs are column-major (COCO's order). pycocotools is the oracle in the tests.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,47 +21,73 @@ def encode_crop(crop: NDArray[np.bool_], x0: int, y0: int, size: tuple[int, int]
 
     What of the crop lies outside the frame is cut off.
     """
+    return encode_crops([crop], np.array([x0]), np.array([y0]), size)[0]
+
+
+def encode_crops(
+    crops: Sequence[NDArray[np.bool_]], x0: NDArray[np.int64], y0: NDArray[np.int64], size: tuple[int, int]
+) -> list[Rle]:
+    """As :func:`encode_crop` for N crops with their top-left pixels (N,): two dozen numpy calls for all of them."""
     height, width = size
-    top, left = max(0, -y0), max(0, -x0)
-    crop = crop[top : max(top, height - y0), left : max(left, width - x0)]
-    x0, y0 = max(x0, 0), max(y0, 0)
-    starts, ends = _runs(np.asarray(crop, bool), x0, y0, height)
-    edges = np.empty(2 * len(starts) + 2, np.int64)
-    edges[0], edges[-1] = 0, height * width
-    edges[1:-1:2], edges[2:-1:2] = starts, ends
-    counts = np.diff(edges)
-    if len(counts) > 1 and counts[-1] == 0:
-        counts = counts[:-1]
-    return {"size": [height, width], "counts": compress(counts)}
+    inside = [
+        crop[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)]
+        for crop, x, y in zip(crops, x0.tolist(), y0.tolist(), strict=True)
+    ]
+    owner, starts, ends = _runs(inside, np.maximum(x0, 0), np.maximum(y0, 0), height)
+    runs = np.bincount(owner, minlength=len(crops))
+    first = np.concatenate([[0], np.cumsum(2 * runs + 2)])
+    edges = np.zeros(first[-1], np.int64)  # of each mask: 0, start and end of every run, H·W
+    place = 2 * (np.arange(len(starts)) + owner) + 1
+    edges[place], edges[place + 1], edges[first[1:] - 1] = starts, ends, height * width
+    kept = np.ones(len(edges), bool)
+    kept[first[:-1]] = False  # a count is the way from the edge before
+    kept[first[1:] - 1] &= (np.diff(edges)[first[1:] - 2] > 0) | (runs == 0)  # a mask that ends in the last pixel
+    counts = np.diff(edges, prepend=0)[kept]
+    texts = compress_many(counts, np.concatenate([[0], np.cumsum(kept)[first[1:] - 1]]))
+    return [{"size": [height, width], "counts": text} for text in texts]
 
 
-def _runs(crop: NDArray[np.bool_], x0: int, y0: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and one-past-last flat index of every run of True, neighbours across columns merged."""
-    rows, columns = crop.shape
-    padded = np.zeros((columns, rows + 2), np.int8)
-    padded[:, 1:-1] = crop.T
-    step = np.diff(padded, axis=1)
-    start_column, start_row = np.nonzero(step == 1)
-    end_column, end_row = np.nonzero(step == -1)
-    starts = (start_column + x0) * height + start_row + y0
-    ends = (end_column + x0) * height + end_row + y0
-    joined = starts[1:] == ends[:-1]
-    return starts[np.r_[True, ~joined][: len(starts)]], ends[np.r_[~joined, True][: len(ends)]]
+def _runs(
+    crops: list[NDArray[np.bool_]], x0: NDArray[np.int64], y0: NDArray[np.int64], height: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Crop, first and one-past-last flat index of every run of True, neighbours across columns merged."""
+    stride = np.array([len(crop) + 1 for crop in crops], np.int64)  # a False below every column keeps columns apart
+    area = stride * np.array([crop.shape[1] for crop in crops], np.int64)
+    first = np.concatenate([[0], np.cumsum(area)])
+    flat = np.zeros(first[-1] + 1, np.bool_)  # and one before all
+    for crop, begin, end in zip(crops, (first[:-1] + 1).tolist(), (first[1:] + 1).tolist(), strict=True):
+        flat[begin:end].reshape(crop.shape[1], len(crop) + 1)[:, :-1] = crop.T
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    starts, lengths = changes[::2], changes[1::2] - changes[::2]
+    owner = np.searchsorted(first, starts, side="right") - 1
+    column, row = np.divmod(starts - first[owner], stride[owner])
+    starts = (column + x0[owner]) * height + row + y0[owner]
+    ends = starts + lengths
+    apart = (starts[1:] != ends[:-1]) | (owner[1:] != owner[:-1])
+    opens, closes = np.ones(len(starts), bool), np.ones(len(starts), bool)
+    opens[1:], closes[:-1] = apart, apart
+    return owner[opens], starts[opens], ends[closes]
 
 
 def compress(counts: NDArray[np.int64]) -> str:
     """COCO's variable-length text: each count as the difference to the one two before, 5 bits a character."""
+    return compress_many(counts, np.array([0, len(counts)]))[0]
+
+
+def compress_many(counts: NDArray[np.int64], first: NDArray[np.int64]) -> list[str]:
+    """As :func:`compress` for N masks at once: mask i has counts[first[i]:first[i + 1]], first is (N + 1,)."""
+    place = np.arange(len(counts)) - np.repeat(first[:-1], np.diff(first))
     deltas = counts.copy()
-    deltas[3:] -= counts[1:-2]
-    characters: list[int] = []
-    for value in deltas.tolist():
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != -1 if bits & 0x10 else value != 0
-            characters.append((bits | 0x20 if more else bits) + 48)
-    return bytes(characters).decode("ascii")
+    deltas[2:] -= np.where(place[2:] > 2, counts[:-2], 0)
+    # n characters hold -2^(5n-1) … 2^(5n-1) - 1; frexp gives the number of bits without the sign
+    digits = np.frexp(np.where(deltas < 0, ~deltas, deltas).astype(np.float64))[1] // 5 + 1
+    ends = np.concatenate([[0], np.cumsum(digits)])
+    digit = np.arange(ends[-1]) - np.repeat(ends[:-1], digits)
+    codes = (np.repeat(deltas, digits) >> (5 * digit)) & 0x1F
+    codes += np.where(digit < np.repeat(digits, digits) - 1, 0x20 + 48, 48)
+    text = codes.astype(np.uint8).tobytes().decode("ascii")
+    bounds = ends[first].tolist()
+    return [text[begin:end] for begin, end in pairwise(bounds)]
 
 
 def expand(text: str) -> NDArray[np.int64]:

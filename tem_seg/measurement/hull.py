@@ -150,7 +150,8 @@ def min_feret(polygons: Polygons) -> FloatArray:
     for chosen, points in _stacks(polygons):
         edges = np.roll(points, -1, axis=1) - points
         length = np.sqrt((edges**2).sum(axis=2))
-        reach = edges[..., 1, None] * points[:, None, :, 0] - edges[..., 0, None] * points[:, None, :, 1]
+        across = np.stack([edges[..., 1], -edges[..., 0]], axis=2)
+        reach = across @ points.swapaxes(1, 2)
         with np.errstate(invalid="ignore"):  # corners that fill up a stack make edges of length 0
             width = (reach.max(axis=2) - reach.min(axis=2)) / length
         result[chosen] = np.where(length > 1e-6, width, np.inf).min(axis=1)

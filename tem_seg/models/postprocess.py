@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tem_seg.core.types import Rle
-from tem_seg.data.rle import encode_crop
+from tem_seg.data.rle import encode_crops
 
 
 def masks_to_rles(probabilities: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[Rle]:
@@ -28,10 +28,8 @@ def masks_to_rles(probabilities: Tensor, boxes: Tensor, size: tuple[int, int], t
         raise ValueError(f"box {int(np.flatnonzero(~np.isfinite(corners).all(axis=1))[0])} is not finite")
     x0, columns = _interpolation(corners[:, 0], corners[:, 2], size[1], soft.shape[2])
     y0, rows = _interpolation(corners[:, 1], corners[:, 3], size[0], soft.shape[1])
-    return [
-        encode_crop(rows[index] @ mask @ columns[index].T >= threshold, int(x0[index]), int(y0[index]), size)
-        for index, mask in enumerate(soft)
-    ]
+    crops = [rows[index] @ mask @ columns[index].T >= threshold for index, mask in enumerate(soft)]
+    return encode_crops(crops, x0, y0, size)
 
 
 def _interpolation(

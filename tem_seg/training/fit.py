@@ -54,6 +54,7 @@ def fit(
     callbacks: list[L.Callback] | None = None,
 ) -> Path:  # fmt: skip
     """Trains to ``options.steps`` and returns the last checkpoint (run_dir/checkpoints/last.ckpt)."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # we say in our own words what runs where
     curves = CurveLogger(run_dir / "metrics.csv")
     checkpoints = _checkpoints(run_dir / "checkpoints", compared="val" in module.scorers)
     chosen: list[L.Callback] = [ValidateAtEnd(), Progress(curves), *(callbacks or []), *checkpoints]
@@ -69,9 +70,9 @@ def fit(
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=run_dir,
         logger=[curves, *([logger] if logger else [])], callbacks=chosen, plugins=_plugins(),
     )  # fmt: skip
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # we say in our own words what runs where
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         try:

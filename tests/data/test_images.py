@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tem_seg.core.errors import UserError
+from tem_seg.data import images
 from tem_seg.data.images import count_frames, normalise, read_micrograph, write_png
 
 
@@ -127,6 +128,14 @@ def test_normalise_is_the_percentile_stretch() -> None:
     found = normalise(pixels)
     assert found.dtype == np.float32
     assert found == pytest.approx(np.clip((pixels - low) / (high - low), 0, 1), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 17), (200, 300)])
+def test_percentiles_of_grey_levels_are_those_of_numpy(size: tuple[int, int]) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
+    levels.flat[0] = 255
+    assert images._percentiles(levels) == pytest.approx(np.percentile(levels, [1, 99]), rel=1e-6)
+    assert images._percentiles(levels - 128) == pytest.approx(np.percentile(levels - 128, [1, 99]), rel=1e-6)
 
 
 def test_normalise_keeps_its_input() -> None:

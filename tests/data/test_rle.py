@@ -46,6 +46,14 @@ def test_a_crop_is_cut_off_at_the_frame(crop: np.ndarray, x0: int, y0: int) -> N
     assert rle.encode_crop(crop, x0, y0, (height, width)) == oracle(big[20 : 20 + height, 20 : 20 + width])
 
 
+@given(st.lists(st.tuples(MASKS, st.integers(-15, 15), st.integers(-15, 15)), max_size=6))
+def test_many_crops_at_once_are_each_by_itself(given_crops: list[tuple[np.ndarray, int, int]]) -> None:
+    crops = [crop for crop, _, _ in given_crops]
+    x0, y0 = (np.array([crop[axis] for crop in given_crops], np.int64) for axis in (1, 2))
+    found = rle.encode_crops(crops, x0, y0, (10, 14))
+    assert found == [rle.encode_crop(crop, x, y, (10, 14)) for crop, x, y in given_crops]
+
+
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=20))
 def test_expand_undoes_compress(counts: list[int]) -> None:
     assert rle.expand(rle.compress(np.array(counts, np.int64))).tolist() == counts
