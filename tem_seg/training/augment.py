@@ -43,6 +43,15 @@ class Window:
         """Mirrors and turns an array (out_height, out_width)."""
         return np.ascontiguousarray(np.rot90(array[:, ::-1] if self.mirror else array, self.quarter_turns))
 
+    def orient_corner(self, x: int, y: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Top-left corner that a patch (h, w) at (x, y) has after mirroring and turning the whole."""
+        (h, w), height, width = shape, self.out_height, self.out_width
+        if self.mirror:
+            x = width - x - w
+        for _ in range(self.quarter_turns):
+            x, y, w, h, width, height = y, width - x - w, h, w, height, width
+        return x, y
+
 
 def draw_window(
     size: tuple[int, int], median_size_px: float, crop_px: int, scale_range: tuple[float, float],
@@ -84,6 +93,17 @@ def crop_image(pixels: NDArray[np.floating], window: Window) -> NDArray[np.float
 
 def crop_mask(segmentation: Rle, window: Window) -> NDArray[np.uint8] | None:
     """One particle's mask in the window, (out_height, out_width) uint8 in {0, 1} before turning; None if outside."""
+    found = _patch(segmentation, window)
+    if found is None:
+        return None
+    patch, x, y = found
+    out: NDArray[np.uint8] = np.zeros((window.out_height, window.out_width), np.uint8)
+    out[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
+    return out
+
+
+def _patch(segmentation: Rle, window: Window) -> tuple[NDArray[np.bool_], int, int] | None:
+    """What the window shows of one particle, cut to its place: (h, w) bool, x, y before turning; None if outside."""
     crop, x0, y0 = decode_crop(segmentation)
     scale_x, scale_y = window.out_width / window.width, window.out_height / window.height
     left, top = (x0 - window.x0) * scale_x, (y0 - window.y0) * scale_y
@@ -97,9 +117,7 @@ def crop_mask(segmentation: Rle, window: Window) -> NDArray[np.uint8] | None:
         [[scale_x, 0, left - x_from + 0.5 * scale_x - 0.5], [0, scale_y, top - y_from + 0.5 * scale_y - 0.5]]
     )
     local = cv2.warpAffine(crop.astype(np.uint8) * 255, to_local, (x_to - x_from, y_to - y_from))
-    out: NDArray[np.uint8] = np.zeros((window.out_height, window.out_width), np.uint8)
-    out[y_from:y_to, x_from:x_to] = np.greater(local, 127)
-    return out
+    return np.greater(local, 127), x_from, y_from
 
 
 def crop_masks(
@@ -109,20 +127,23 @@ def crop_masks(
 
     A particle of fewer than min_area_px px in the window is left out.
     """
-    found = [(index, crop_mask(segmentation, window)) for index, segmentation in enumerate(segmentations)]
-    seen = [(index, mask) for index, mask in found if mask is not None and int(mask.sum()) >= min_area_px]
-    shape = window.orient(np.zeros((window.out_height, window.out_width), bool)).shape
-    masks = np.zeros((len(seen), *shape), np.uint8)
-    for row, (_, mask) in enumerate(seen):
-        masks[row] = window.orient(mask)
-    return masks, [index for index, _ in seen]
+    found = [(index, _patch(segmentation, window)) for index, segmentation in enumerate(segmentations)]
+    seen = [(index, *view) for index, view in found if view is not None and np.count_nonzero(view[0]) >= min_area_px]
+    sides = (window.out_height, window.out_width)
+    masks = np.zeros((len(seen), *(sides[::-1] if window.quarter_turns % 2 else sides)), np.uint8)
+    for mask, (_, patch, x, y) in zip(masks, seen, strict=True):
+        turned = window.orient(patch)  # the patch, not the crop: 300 crops would cost 30 ms
+        x, y = window.orient_corner(x, y, patch.shape)
+        mask[y : y + turned.shape[0], x : x + turned.shape[1]] = turned
+    return masks, [index for index, *_ in seen]
 
 
 def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Masks (N, h, w), none empty → boxes (N, 4) float32 xyxy px, half-open."""
+    """Masks (N, h, w) in {0, 1}, none empty → boxes (N, 4) float32 xyxy px, half-open."""
     boxes = np.zeros((len(masks), 4), np.float32)
     if len(masks):
-        columns, rows = np.asarray(masks.any(axis=1)), np.asarray(masks.any(axis=2))
+        seen = masks.view(np.bool_)  # 8 times as fast as any() of numbers
+        columns, rows = np.asarray(seen.any(axis=1)), np.asarray(seen.any(axis=2))
         boxes[:, 0], boxes[:, 1] = columns.argmax(axis=1), rows.argmax(axis=1)
         boxes[:, 2] = masks.shape[2] - columns[:, ::-1].argmax(axis=1)
         boxes[:, 3] = masks.shape[1] - rows[:, ::-1].argmax(axis=1)

@@ -134,6 +134,8 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
     def _squared(self, stack: NDArray[Any], value: float) -> NDArray[Any]:
         """(N, h, w) filled up to (N, crop_px, crop_px): one shape for every batch, since kernels are made per shape."""
         height, width = (self.crop.crop_px - side for side in stack.shape[1:])
+        if not height and not width:
+            return stack
         return np.pad(stack, ((0, 0), (0, height), (0, width)), constant_values=value)
 
 
