@@ -119,7 +119,8 @@ def main() -> None:
         parser.error(f"unknown figure {', '.join(unknown)}: choose from {', '.join(FIGURES)}")
     warnings.filterwarnings("ignore")  # the lines are the output, not what libraries have to say
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    if options.clock == "cpu":
+    on_cpu = options.clock == "cpu"
+    if on_cpu:
         import bench_common
 
         bench_common.clock = time.process_time
@@ -128,7 +129,8 @@ def main() -> None:
         print(line, flush=True)
         printed.append(line)
     if options.save:
-        command = " ".join(["python", "scripts/bench.py", *options.figures])
+        flags = [*options.figures, *(["--quick"] if options.quick else []), *(["--clock cpu"] if on_cpu else [])]
+        command = " ".join(["python scripts/bench.py", *flags])
         rows = "\n".join(f"- {line}" for line in printed)
         options.save.parent.mkdir(parents=True, exist_ok=True)
         options.save.write_text(f"# Benchmarks\n\nBy `{command}`.\n\n{rows}\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,11 @@ def test_run_json_is_complete(gold: Finished) -> None:
     run = gold.json("run.json")
     assert list(run["stages"]) == [stage.value for stage in Stage] and run["finished"]
     assert run["stages"]["train"]["backend"] == run["stages"]["predict"]["backend"] == "torchvision"
-    assert run["config"]["train"]["steps"] == 4 and run["seed"] == 0 and run["versions"]["torch"] == torch.__version__
+    assert (
+        run["config"]["train"]["steps"] == 4
+        and run["seed"] == 0
+        and run["versions"]["torch"] == metadata.version("torch")
+    )
     assert run["command"] == ["python", "-m", "tem_seg.run", *GOLD]
     assert all(stage["wall_s"] >= 0 and stage["peak_memory_gb"] > 0 for stage in run["stages"].values())
 
@@ -281,8 +286,8 @@ def test_a_damaged_micrograph_ends_the_run_with_its_name(gold: Finished, tmp_pat
     image.write_bytes(image.read_bytes()[: 300 if damage == "truncated" else 0])
     said = place.run(*GOLD, "train.steps=1", "train.validate_every=1", "train.workers=1")
     assert said.returncode == 2 and "Traceback" not in said.stderr
-    last = said.stderr.splitlines()[-1]
-    assert last.startswith("tem_seg: ") and "val/images/00001.png" in last and damage in last
+    text = said.stderr[said.stderr.index("tem_seg: ") :]
+    assert "/val/" in text and "images/00001.png" in text and damage in text
 
 
 def test_weights_that_cannot_be_downloaded(gold: Finished) -> None:

@@ -77,9 +77,16 @@ def claim(cfg: DictConfig) -> Claim:
         lock = _try_lock(candidate)
         if lock is not None:
             if _unfinished(candidate, digest(config)):  # it may have finished between the look and the lock
+                _sweep(candidate)
                 return Claim(candidate, lock, resumed=True)
             lock.release()
     return _claim_new(root)
+
+
+def _sweep(path: Path) -> None:
+    """Removes the half-written files that a kill left beside their places; the lock says that nobody writes them."""
+    for leftover in path.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def _unfinished(path: Path, config_digest: str) -> bool:

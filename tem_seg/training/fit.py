@@ -11,11 +11,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.logger import Logger
 
 from tem_seg.core.errors import UserError
-from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress, ValidateAtEnd
+from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, Progress, ValidateAtEnd
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.module import TrainingModule
 
@@ -59,8 +59,7 @@ def fit(
     checkpoints = _checkpoints(run_dir / "checkpoints", compared="val" in module.scorers)
     chosen: list[L.Callback] = [ValidateAtEnd(), Progress(curves), *(callbacks or []), *checkpoints]
     if options.ema_decay:
-        averaging = EMAWeightAveraging(decay=options.ema_decay**EMA_EVERY, update_every_n_steps=EMA_EVERY)
-        chosen.insert(0, averaging)
+        chosen.insert(0, AveragedWeights(options.ema_decay, EMA_EVERY))
     trainer = L.Trainer(
         accelerator=options.accelerator, devices=options.devices, precision=resolve_precision(options.precision),  # type: ignore[arg-type]
         max_steps=options.steps, max_epochs=-1, check_val_every_n_epoch=1, num_sanity_val_steps=0,

@@ -6,12 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pandas as pd
 import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from tem_seg.training.callbacks import AtomicCheckpointIO, CurveLogger, Progress
+from torch.utils.data import DataLoader
+
+from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, Progress
 
 
 def test_curves_are_written_as_a_table(tmp_path: Path) -> None:
@@ -95,6 +98,13 @@ def test_progress_says_pace_and_time_left(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == "  step 50/100  loss 1.250  4.00 s a step  3 min left\n"
 
 
+def test_progress_waits_for_the_first_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = Progress(CurveLogger(tmp_path / "metrics.csv"), every_s=0.0)
+    said.on_train_start(trainer_at(40), None)  # type: ignore[arg-type]
+    said.on_train_batch_end(trainer_at(41), None)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == ""
+
+
 def test_progress_keeps_quiet_between(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = Progress(CurveLogger(tmp_path / "metrics.csv"), every_s=60.0)
     said.on_train_start(trainer_at(0), None)  # type: ignore[arg-type]
@@ -108,3 +118,29 @@ def test_validation_figures_are_said_and_saved(tmp_path: Path, capsys: pytest.Ca
     Progress(curves).on_validation_end(trainer_at(60, **figures), None)  # type: ignore[arg-type]
     assert capsys.readouterr().out == "  step 60/100  train/ap 0.750  val/ap 0.500\n"
     assert curves.path.is_file()
+
+
+class Counter(L.LightningModule):
+    """One weight, which every step raises by 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.weight], lr=1.0)
+
+    def training_step(self, batch: Any, batch_index: int) -> torch.Tensor:
+        return -self.weight.sum()
+
+
+def test_weights_are_averaged_every_few_steps(tmp_path: Path) -> None:
+    module = Counter()
+    averaged = AveragedWeights(decay=0.9, every=4)
+    trainer = L.Trainer(max_steps=10, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[averaged],
+                        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path)  # fmt: skip
+    trainer.fit(module, DataLoader(range(20)))  # type: ignore[arg-type]
+    # after steps 1, 5 and 9 the weight is 1, 5 and 9: the first is taken as it is
+    decay = 0.9**4
+    expected = decay * (decay * 1 + (1 - decay) * 5) + (1 - decay) * 9
+    assert module.weight.item() == pytest.approx(expected)
