@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-
 from torch.utils.data import DataLoader
 
 from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, Progress
