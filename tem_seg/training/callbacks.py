@@ -30,12 +30,18 @@ class AveragedWeights(WeightAveraging):
     """Exponential moving average of the weights, which is what validates, predicts and is saved.
 
     decay: a step. every: steps between updates, the same average at a fraction of the cost. All tensors are averaged
-    in one call, 4 times as fast on a CPU as Lightning's EMAWeightAveraging, which takes them one by one.
+    in one call, 4 times as fast on a CPU as Lightning's EMAWeightAveraging, which takes them one by one. Early on the
+    window is shorter, (1 + n) / (10 + n) after n updates: with a fixed one, the random start would still be 17 % of
+    the average after 900 steps.
     """
 
     def __init__(self, decay: float, every: int) -> None:
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay**every))
-        self.every = every
+        super().__init__(multi_avg_fn=self._average)
+        self.decay, self.every = decay**every, every
+
+    def _average(self, averaged: Any, current: Any, updates: Any) -> None:
+        decay = min(self.decay, (1 + int(updates)) / (10 + int(updates)))
+        get_ema_multi_avg_fn(decay)(averaged, current, updates)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         """Every few steps, never at the end of an epoch."""

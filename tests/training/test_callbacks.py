@@ -139,7 +139,15 @@ def test_weights_are_averaged_every_few_steps(tmp_path: Path) -> None:
     trainer = L.Trainer(max_steps=10, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[averaged],
                         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path)  # fmt: skip
     trainer.fit(module, DataLoader(range(20)))  # type: ignore[arg-type]
-    # after steps 1, 5 and 9 the weight is 1, 5 and 9: the first is taken as it is
-    decay = 0.9**4
-    expected = decay * (decay * 1 + (1 - decay) * 5) + (1 - decay) * 9
+    # after steps 1, 5 and 9 the weight is 1, 5 and 9: the first is taken as it is, then the window grows: 2/11, 3/12
+    assert 3 / 12 < 0.9**4
+    expected = 3 / 12 * (2 / 11 * 1 + 9 / 11 * 5) + 9 / 12 * 9
     assert module.weight.item() == pytest.approx(expected)
+
+
+def test_the_window_stops_growing_at_the_decay() -> None:
+    averaged = AveragedWeights(decay=0.998, every=4)
+    for updates, decay in ((1, 2 / 11), (90, 91 / 100), (10_000, 0.998**4)):
+        held = [torch.zeros(1, dtype=torch.float64)]
+        averaged._average(held, [torch.ones(1, dtype=torch.float64)], updates)
+        assert held[0].item() == pytest.approx(1 - decay)
