@@ -100,6 +100,8 @@ def test_by_archive(tiny: Path, tmp_path: Path, script: ModuleType, monkeypatch:
     monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: (tmp_path / "emps.zip").open("rb"))
     script.fetch(tmp_path / "emps", (script.by_archive,))
     script.verify(tmp_path / "emps")
+    fetched = {p.relative_to(tmp_path / "emps"): p.read_bytes() for p in (tmp_path / "emps").rglob("*") if p.is_file()}
+    assert fetched and all((tiny / name).read_bytes() == content for name, content in fetched.items())
 
 
 def test_by_git(tiny: Path, tmp_path: Path, script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
