@@ -17,10 +17,9 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from tem_seg.config import check, schema
-from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Instances
 from tem_seg.data import rle
-from tem_seg.generation.render import render
+from tem_seg.generation.render import image_at
 
 TARGET = Path(__file__).resolve().parents[1] / "docs" / "images" / "gold_aunp.jpg"
 LINE_BGR = (0, 170, 255)
@@ -34,10 +33,8 @@ def draw(index: int) -> tuple[NDArray[np.uint8], Instances]:
         cfg = compose("config", ["experiment=gold_aunp"])
     recipe, imaging = instantiate(cfg.recipe), instantiate(cfg.imaging)
     height, width = cfg.generation.image_size
-    rng = child_rng(cfg.seed, "test", index)
-    scene = recipe.draw(rng, (height, width))
-    micrograph, instances = render(scene, recipe, imaging, (height, width), rng)
-    return micrograph.pixels.astype(np.uint8), instances
+    drawn = image_at(recipe, imaging, (height, width), cfg.seed, "test", index)
+    return drawn.micrograph.pixels.astype(np.uint8), drawn.instances
 
 
 def panel(pixels: NDArray[np.uint8], instances: Instances) -> NDArray[np.uint8]:

@@ -34,6 +34,7 @@ class Particle:
     outline_nm (K, 2) float64: x, y in nm from the field's top-left corner, K >= 3, not closed.
     height_nm: thickness along the beam at its thickest point. shape: name of the drawing rule ("rod").
     category: name of the class in the dataset. contrast: what the recipe's renderer needs beyond the outline.
+    notes: further keys of its annotation, JSON-able (``track_id``).
     """
 
     outline_nm: NDArray[np.float64]
@@ -41,6 +42,7 @@ class Particle:
     shape: str
     category: str
     contrast: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.outline_nm.ndim != 2 or self.outline_nm.shape[1] != 2 or len(self.outline_nm) < 3:

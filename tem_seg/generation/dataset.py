@@ -17,15 +17,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.seeds import child_rng, child_seed
-from tem_seg.core.types import Instances, Micrograph
 from tem_seg.data import coco
 from tem_seg.data.atomic import replacing, write_json
 from tem_seg.generation.imaging import Imaging
 from tem_seg.generation.recipe import Recipe
-from tem_seg.generation.render import GENERATOR_VERSION, check_pair, render
+from tem_seg.generation.render import GENERATOR_VERSION, Drawn, check_pair, image_at
 
 PNG = [
     cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY,
@@ -84,28 +83,35 @@ def build_dataset(
 
 def make_image(job: Job, split: str, index: int) -> None:
     """Writes one image, then a small JSON beside it that says so, which goes when dataset.json comes."""
-    rng = child_rng(job.seed, split, index)
-    scene = job.recipe.draw(rng, job.image_size)
-    micrograph, instances = render(scene, job.recipe, job.imaging, job.image_size, rng)
+    drawn = image_at(job.recipe, job.imaging, job.image_size, job.seed, split, index)
     part = _part(job.folder, split, index)
-    encoded = cv2.imencode(".png", micrograph.pixels.astype(np.uint8), PNG)[1]
-    with replacing(part.with_suffix(".png")) as temporary:
+    if drawn.path is None:
+        _write_png(part.with_suffix(".png"), drawn.micrograph.pixels)
+    if drawn.sampled is not None:
+        _write_png(part.with_name(f"{part.stem}_sampled.png"), drawn.sampled * np.float32(255.0))
+    write_json(part, _entry(job, index, drawn))
+
+
+def _write_png(path: Path, pixels: NDArray[np.float32]) -> None:
+    encoded = cv2.imencode(".png", pixels.astype(np.uint8), PNG)[1]
+    with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-    write_json(part, _entry(job, split, index, micrograph, instances))
 
 
-def _entry(job: Job, split: str, index: int, micrograph: Micrograph, instances: Instances) -> dict[str, Any]:
+def _entry(job: Job, index: int, drawn: Drawn) -> dict[str, Any]:
+    micrograph, instances = drawn.micrograph, drawn.instances
     image = {
         "id": index + 1,
-        "file_name": f"images/{index:05d}.png",
-        "height": job.image_size[0],
-        "width": job.image_size[1],
+        "file_name": f"images/{index:05d}.png" if drawn.path is None else str(drawn.path),
+        "height": instances.size[0],
+        "width": instances.size[1],
         "pixel_size_nm": micrograph.pixel_size_nm,
         "pixel_size_source": micrograph.pixel_size_source,
         "modality": micrograph.modality.value,
-        "group_id": f"synthetic-{job.seed}-{split}-{index}",
-        "seed": child_seed(job.seed, split, index),
+        **drawn.keys,
     }
+    if drawn.sampled is not None:
+        image["sampling_mask"] = f"images/{index:05d}_sampled.png"
     category_ids = list(range(1, len(job.recipe.categories) + 1))
     return {"image": image, "annotations": coco.annotations_of(instances, index + 1, category_ids, 1)}
 

@@ -15,18 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Modality, Scene
 from tem_seg.generation import diffraction, noise, raster
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
+from tem_seg.generation.recipe import Picture
 
 
 @dataclass(slots=True)
 class Exposure:
-    """A micrograph in the making. pixels (H, W) float32; hidden (H, W) bool: covered by an opaque bar or label."""
+    """A micrograph in the making. pixels (H, W) float32; hidden (H, W) bool: covered by an opaque bar or label.
+
+    pixel_size_nm: None where the picture has no calibration. frame_rng: in a video, what differs from frame to frame
+    is drawn from it, while the ``rng`` that steps get repeats itself (the microscope's settings stay); None in a still.
+    sampled (H, W) bool: which pixels the beam visited; None: all.
+    """
 
     pixels: NDArray[np.float32]
     hidden: NDArray[np.bool_]
-    pixel_size_nm: float
+    pixel_size_nm: float | None
+    frame_rng: np.random.Generator | None = None
+    sampled: NDArray[np.bool_] | None = None
 
 
 class Contrast(Protocol):
@@ -40,35 +49,62 @@ class Step(Protocol):
     """One thing that happens to the image on its way."""
 
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        """Changes exposure in place."""
+        """Changes exposure in place.
+
+        Settings, and what stays the same over a video (film, dirt, labels), are drawn from rng; what is new in
+        each frame (noise, jitter) from ``exposure.frame_rng or rng``.
+        """
 
 
 class Imaging:
-    """A contrast mechanism and the steps after it."""
+    """A contrast mechanism and the steps after it.
 
-    def __init__(self, modality: str, contrast: Contrast, steps: Mapping[str, Step | None]) -> None:
+    contrast None, and modality None (the recipe's), are for recipes that compose pictures from real pixels.
+    """
+
+    def __init__(self, modality: str | None, contrast: Contrast | None, steps: Mapping[str, Step | None]) -> None:
         known = [value.value for value in Modality]
-        if modality not in known:
+        if modality is not None and modality not in known:
             raise UserError(f"imaging.modality must be one of {', '.join(known)}, got {modality!r}")
         self.modality = modality
         self.contrast = contrast
         self.steps = {str(name): step for name, step in steps.items() if step is not None}
         for name, part in {"contrast": contrast, **self.steps}.items():
-            if not callable(part):
+            if part is not None and not callable(part):
                 raise UserError(f"imaging: {name} must be built from a _target_, got {type(part).__name__} {part!r}")
 
-    def expose(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> Exposure:
-        """Scene → exposure of (H, W) px: grey levels 0-255 if the chain holds ToGreyLevels, as all shipped ones do."""
-        pixels = self.contrast(scene, image_size, rng)
-        exposure = Exposure(pixels, np.zeros(image_size, bool), scene.field_of_view_nm[0] / image_size[0])
-        for step in self.steps.values():
-            step(exposure, rng)
+    def expose(
+        self, drawn: Scene | Picture, image_size: tuple[int, int], rng: np.random.Generator,
+        frame_rng: np.random.Generator | None = None,
+    ) -> Exposure:  # fmt: skip
+        """Scene or picture → exposure of (H, W) px: grey levels 0-255 if the chain holds ToGreyLevels, as ours do.
+
+        Every part has its own randomness, by name: leaving out a step leaves the others as they were.
+        """
+        seed = int(rng.integers(2**63))
+        if isinstance(drawn, Picture):
+            pixels, pixel_size_nm = drawn.pixels.copy(), drawn.pixel_size_nm
+        else:
+            assert self.contrast is not None, "render.check_pair has seen to it"
+            pixels = self.contrast(drawn, image_size, child_rng(seed, "contrast"))
+            pixel_size_nm = _pixel_size_nm(drawn, image_size)
+        exposure = Exposure(pixels, np.zeros(image_size, bool), pixel_size_nm, frame_rng)
+        for name, step in self.steps.items():
+            step(exposure, child_rng(seed, "step", name))
         return exposure
 
     def identity(self) -> dict[str, Any]:
         """All that the image depends on, JSON-able."""
         steps = [[name, describe(step)] for name, step in self.steps.items()]
-        return {"modality": self.modality, "contrast": describe(self.contrast), "steps": steps}
+        contrast = describe(self.contrast) if self.contrast is not None else None
+        return {"modality": self.modality, "contrast": contrast, "steps": steps}
+
+
+def _pixel_size_nm(scene: Scene, image_size: tuple[int, int]) -> float:
+    pixel_size_nm = scene.field_of_view_nm[0] / image_size[0]
+    if not np.isclose(pixel_size_nm, scene.field_of_view_nm[1] / image_size[1], rtol=1e-6):
+        raise ValueError(f"a field of {scene.field_of_view_nm} nm on {image_size} px gives pixels that are not square")
+    return pixel_size_nm
 
 
 @dataclass(frozen=True)
@@ -214,4 +250,5 @@ class ShotNoise:
         check(self, {"electrons_per_px": POSITIVE})
 
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        exposure.pixels = noise.count_electrons(exposure.pixels, log_uniform(rng, self.electrons_per_px), rng)
+        dose = log_uniform(rng, self.electrons_per_px)
+        exposure.pixels = noise.count_electrons(exposure.pixels, dose, exposure.frame_rng or rng)

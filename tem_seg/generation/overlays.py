@@ -93,8 +93,8 @@ class ScaleBar:
         check(self, {"length": (0.02, 0.9), "text": (0.005, 0.3)}, {"probability": SHARE, "boxed": SHARE})
 
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        if rng.random() >= self.probability:
-            return
+        if exposure.pixel_size_nm is None or rng.random() >= self.probability:
+            return  # without a calibration a bar would claim a length that nobody knows
         height, width = exposure.pixels.shape
         length_nm, bar_px = bar_length(exposure.pixel_size_nm, width, uniform(rng, self.length))
         if not 2 <= bar_px <= 0.95 * width:
@@ -170,7 +170,7 @@ class InfoBar:
         check(self, {"height": (0.01, 0.5)}, {"probability": SHARE})
 
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        if rng.random() >= self.probability:
+        if exposure.pixel_size_nm is None or rng.random() >= self.probability:
             return
         height, width = exposure.pixels.shape
         strip = max(10, round(uniform(rng, self.height) * height))

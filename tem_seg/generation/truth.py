@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.types import Instances, Particle, Rle, Scene
-from tem_seg.data.rle import encode_crop
+from tem_seg.data.rle import decode_crop, encode_crop
 from tem_seg.generation.raster import Crop, bounds, cut, fill, following
 from tem_seg.generation.shapes import area
 
@@ -42,6 +42,7 @@ def true_sizes(particle: Particle) -> dict[str, Any]:
         "true_height_nm": round(float(particle.height_nm), 4),
         "true_area_nm2": round(area_nm2, 4),
         "shape": particle.shape,
+        **particle.notes,
     }
 
 
@@ -80,6 +81,26 @@ def instances_of(
         shares = {"visible_fraction": count / int(whole[index].values.sum()), "overlapped_fraction": shared}
         truths.append(true_sizes(particle) | {key: round(value, 4) for key, value in shares.items()})
     return Instances(size, np.asarray(labels, np.int64), visible, full, truths)
+
+
+def without_hidden(instances: Instances, hidden: NDArray[np.bool_], min_visible_px: int) -> Instances:
+    """The same with hidden (H, W) pixels cut out of every mask; particles of fewer than min_visible_px px left out."""
+    kept: list[int] = []
+    visible: list[Rle] = []
+    truths: list[dict[str, Any]] = []
+    for index, mask in enumerate(instances.segmentations):
+        values, x0, y0 = decode_crop(mask)
+        seen = values & ~hidden[Crop(values, x0, y0).window]
+        before, after = int(values.sum()), int(seen.sum())
+        if after < max(1, min_visible_px):
+            continue
+        kept.append(index)
+        visible.append(mask if after == before else encode_crop(seen, x0, y0, instances.size))
+        truth = instances.truths[index] if instances.truths else {}
+        share = truth.get("visible_fraction")
+        truths.append(truth if share is None else truth | {"visible_fraction": round(share * after / before, 4)})
+    full = [instances.full_segmentations[i] for i in kept] if instances.full_segmentations else []
+    return Instances(instances.size, instances.labels[kept], visible, full, truths)
 
 
 def _stack(crops: list[Crop | None], size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -48,6 +48,6 @@ def disc() -> Callable[..., Particle]:
     def make(x: float, y: float, diameter: float, **contrast: float) -> Particle:
         angle = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)
         outline = np.stack([np.cos(angle), np.sin(angle)], axis=1) * diameter / 2.0 + [x, y]
-        return Particle(outline, diameter, "sphere", "nanoparticle", {"scattering_per_nm": 0.05} | contrast)
+        return Particle(outline, diameter, "sphere", "particle", {"scattering_per_nm": 0.05} | contrast)
 
     return make

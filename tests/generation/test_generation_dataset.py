@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, small_gold: GoldAuNP, bright_
 def test_every_split_is_a_valid_dataset_with_truths(made: Path) -> None:
     for split, count in COUNTS.items():
         read = coco.read(made / split / "dataset.json")
-        assert len(read) == count and read.categories == ["nanoparticle"]
+        assert len(read) == count and read.categories == ["particle"]
         for image in read.images:
             pixels = cv2.imread(str(image.path), cv2.IMREAD_UNCHANGED)
             assert pixels.shape == SIZE and pixels.dtype == "uint8"

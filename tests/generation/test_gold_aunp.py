@@ -36,7 +36,7 @@ def test_shipped_recipe_draws_as_its_parameters_say(gold: Gold) -> None:
     assert 7.999 < min(smallest) < 9.0
     assert pixel_sizes.max() / pixel_sizes.min() > 10, "several magnifications"
     assert {p.shape for s in scenes for p in s.particles} == set(SHAPES)
-    assert {p.category for s in scenes for p in s.particles} == {"nanoparticle"} == set(recipe.categories)
+    assert {p.category for s in scenes for p in s.particles} == {"particle"} == set(recipe.categories)
 
 
 def test_sizes_are_log_normal_with_the_given_median_and_spread(gold: Gold) -> None:

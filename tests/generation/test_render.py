@@ -21,7 +21,8 @@ def test_micrograph_and_instances_fit_together(small_gold: GoldAuNP, bright_fiel
     for i in range(6):
         rng = child_rng(0, "render", i)
         scene = small_gold.draw(rng, (96, 128))
-        micrograph, instances = render(scene, small_gold, bright_field, (96, 128), rng)
+        drawn = render(scene, small_gold, bright_field, (96, 128), rng)
+        micrograph, instances = drawn.micrograph, drawn.instances
         assert micrograph.pixels.shape == (96, 128) == instances.size
         assert micrograph.modality is Modality.BRIGHT_FIELD and micrograph.pixel_size_source == "generator"
         assert micrograph.pixel_size_nm == pytest.approx(scene.field_of_view_nm[0] / 96)
@@ -35,7 +36,8 @@ def test_particles_are_dark_where_their_masks_are(gold: Gold, bright_field: Imag
     for i in range(3):
         rng = child_rng(0, "dark", i)
         scene = recipe.draw(rng, (512, 512))
-        micrograph, instances = render(scene, recipe, Imaging("bright_field", MassThickness(), steps), (512, 512), rng)
+        drawn = render(scene, recipe, Imaging("bright_field", MassThickness(), steps), (512, 512), rng)
+        micrograph, instances = drawn.micrograph, drawn.instances
         inside = np.any([decode(r) for r in instances.segmentations], axis=0)
         assert micrograph.pixels[inside].mean() < 0.6 * micrograph.pixels[~inside].mean()
 
@@ -43,7 +45,7 @@ def test_particles_are_dark_where_their_masks_are(gold: Gold, bright_field: Imag
 def test_same_generator_same_picture(small_gold: GoldAuNP, bright_field: Imaging) -> None:
     def draw() -> np.ndarray:
         rng = child_rng(3, "same", 1)
-        return render(small_gold.draw(rng, (96, 96)), small_gold, bright_field, (96, 96), rng)[0].pixels
+        return render(small_gold.draw(rng, (96, 96)), small_gold, bright_field, (96, 96), rng).micrograph.pixels
 
     np.testing.assert_array_equal(draw(), draw())
 

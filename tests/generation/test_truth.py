@@ -15,7 +15,7 @@ CLEAR = np.zeros((100, 100), bool)
 
 
 def find(scene: Scene, hidden: np.ndarray = CLEAR, occlusion: str = "transparent", least: int = 1):  # type: ignore[no-untyped-def]
-    return instances_of(scene, hidden, scene.field_of_view_nm[0] / hidden.shape[0], ["nanoparticle"], occlusion, least)
+    return instances_of(scene, hidden, scene.field_of_view_nm[0] / hidden.shape[0], ["particle"], occlusion, least)
 
 
 def test_sizes_of_a_disc(disc: Disc) -> None:

@@ -59,6 +59,7 @@ class GoldAuNP:
     min_visible_px: int
 
     modality = "bright_field"
+    composes_pictures = False
 
     def __post_init__(self) -> None:
         check(self, RANGES, NUMBERS)
