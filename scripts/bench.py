@@ -51,30 +51,6 @@ def _first_line(arguments: list[str]) -> float:
     return taken
 
 
-def generate(quick: bool) -> Iterator[str]:
-    """Every recipe that an experiment uses, one process, from nothing to files."""
-    import bench_common
-    from hydra.utils import instantiate
-
-    from tem_seg.generation.dataset import Job, make_image
-
-    recipes: set[str] = set()
-    for file in sorted((ROOT / "conf" / "experiment").glob("*.yaml")):
-        cfg = bench_common.config(experiment=file.stem, profile="smoke")
-        name = cfg.recipe and str(cfg.recipe.get("name", file.stem))
-        if not name or name in recipes:
-            continue
-        recipes.add(name)
-        for size_px in (160,) if quick else (512, 1024):
-            with TemporaryDirectory() as folder:
-                job = Job(Path(folder), instantiate(cfg.recipe), instantiate(cfg.imaging), (size_px, size_px), 0)
-                (job.folder / "bench" / "images").mkdir(parents=True)
-                times = [bench_common.seconds(lambda k=k, job=job: make_image(job, "bench", k))
-                         for k in range(2 if quick else 17)][1:]  # fmt: skip
-            label = name if size_px == 512 else f"{name} {size_px} px"
-            yield f"{label}: {len(times) / sum(times):.2f} images/s"
-
-
 def _figure(name: str) -> Callable[[bool], Iterator[str]]:
     """Imports what the figure needs, and no more: torch takes seconds."""
     if name in ("loop", "loader"):
@@ -85,7 +61,11 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_prediction
 
         return getattr(bench_prediction, name)
-    return {"startup": startup, "generate": generate}[name]
+    if name == "generate":
+        import bench_generation
+
+        return bench_generation.generate
+    return startup
 
 
 def _about() -> str:

@@ -149,9 +149,30 @@ def _choice_faults(cfg: DictConfig) -> Iterator[str]:
         yield "stages is empty: nothing to do"
     if cfg.dataset.reader is None and cfg.recipe is None:
         yield "nothing to work on: choose recipe=… (synthetic micrographs) or dataset=… (existing ones)"
+    if cfg.dataset.read is not None and (cfg.dataset.reader is None or cfg.recipe is None):
+        yield "dataset.read chooses splits of a reader beside drawn ones: it needs both dataset=… and recipe=…"
+    for split in sorted(set(cfg.dataset.read or ()) - set(SPLITS)):
+        yield f"dataset.read names an unknown split '{split}' ({nearest(split, SPLITS)})"
+    yield from _output_faults(cfg)
     if Stage.measure in cfg.stages and OmegaConf.select(cfg, "model.masks") is False:
         others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
         yield f"a model without masks has no sizes to measure: choose another, or give stages=[{others}]"
+
+
+def _output_faults(cfg: DictConfig) -> Iterator[str]:
+    read = SPLITS if cfg.dataset.read is None else cfg.dataset.read
+    reads_train = cfg.dataset.reader is not None and "train" in read
+    if cfg.generation.stream and (reads_train or cfg.recipe is None):
+        yield "generation.stream draws the train split from a recipe while training, but here it is read: " + (
+            "set generation.stream=false, or choose recipe=…, imaging=… and dataset.read=[val,test]"
+        )
+    if cfg.generation.exports:
+        from tem_seg.data.exports import FORMATS
+
+        for name in cfg.generation.exports:
+            if name not in FORMATS:
+                known = ", ".join(FORMATS)
+                yield f"generation.exports: no format '{name}' ({nearest(name, FORMATS)}); there are {known}"
 
 
 def check_targets(cfg: DictConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 
 USAGE = """\
 python -m tem_seg.run experiment=NAME [profile=NAME] [group=option ...] [key=value ...]
@@ -40,7 +40,7 @@ def text(conf: Path) -> str:
     groups = {folder.name: sorted(folder.glob("*.yaml")) for folder in sorted(conf.iterdir()) if folder.is_dir()}
     experiments, profiles = ("\n".join(_lines(groups.get(name, []))) for name in LISTED)
     others = [
-        f"  {name:<14}{', '.join(file.stem for file in files)}"
+        fill(f"  {name:<14}{', '.join(file.stem for file in files)}", WIDTH, subsequent_indent=" " * 16)
         for name, files in groups.items()
         if files and name not in (*LISTED, *HIDDEN)
     ]

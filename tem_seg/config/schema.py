@@ -47,6 +47,8 @@ class Dataset:
     """Short name, part of folder names."""
     reader: Any = None
     """``_target_`` of a reader of existing data; null: the recipe draws the dataset."""
+    read: list[str] | None = None
+    """With a reader and a recipe: splits that are read, e.g. [val, test]; the others are drawn. null: all are read."""
     pixel_size_nm: float | None = None
     """Overrides the calibration of every micrograph of a dataset that is read; null: what the files say."""
     limit: int | None = None
@@ -61,6 +63,12 @@ class Generation:
     """Height and width, px."""
     workers: int | None = None
     """Processes; null: one a core."""
+    stream: bool = False
+    """Training draws a new micrograph for each of its samples; the train split is not written."""
+    contact_sheet: bool = False
+    """Writes contact_sheet.png: 12 micrographs with outlines. With stages=[generate] that is all that is drawn."""
+    exports: list[str] = field(default_factory=list)
+    """Other formats to write the datasets in: tiff_pairs, yolo, labelme, coco_polygons."""
 
 
 @dataclass

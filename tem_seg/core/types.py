@@ -55,10 +55,14 @@ class Particle:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What lies under the beam: particles (later ones on top) in a field of view (height, width) in nm."""
+    """What lies under the beam: particles (later ones on top) in a field of view (height, width) in nm.
+
+    notes: further keys of its image's entry in a dataset, JSON-able (``time_s``).
+    """
 
     particles: tuple[Particle, ...]
     field_of_view_nm: tuple[float, float]
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not (len(self.field_of_view_nm) == 2 and min(self.field_of_view_nm) > 0):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.geometry import box_of_crop, pixel_corners, rotated_box_of_points, wrap_half_turn, xyxy_to_xywh
+from tem_seg.core.geometry import rotated_box_of_points, wrap_half_turn
 from tem_seg.core.types import Instances, Rle
 from tem_seg.data import rle
 from tem_seg.data.atomic import write_json
@@ -135,23 +137,7 @@ def as_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
 def annotation_of(segmentation: Rle, image_id: int, category_id: int, annotation_id: int) -> dict[str, Any]:
     """A complete COCO annotation with rotated box and border flag, from one visible mask."""
-    crop, x0, y0 = rle.decode_crop(segmentation)
-    box = np.asarray([box_of_crop(crop, x0, y0)], float)
-    height, width = segmentation["size"]
-    x, y, w, h = (float(v) for v in xyxy_to_xywh(box)[0])
-    corners = pixel_corners(crop, x0, y0)
-    rotated = rotated_box_of_points(corners) if len(corners) else (0.0,) * 5
-    return {
-        "id": annotation_id,
-        "image_id": image_id,
-        "category_id": category_id,
-        "bbox": [x, y, w, h],
-        "area": int(crop.sum()),
-        "iscrowd": 0,
-        "segmentation": segmentation,
-        "rotated_box": [*(round(v, 3) for v in rotated[:4]), wrap_half_turn(round(rotated[4], 3))],
-        "truncated": bool(x <= 0 or y <= 0 or x + w >= width or y + h >= height),
-    }
+    return {"id": annotation_id, "image_id": image_id, "category_id": category_id} | _measured([segmentation])[0]
 
 
 def annotations_of(
@@ -159,14 +145,62 @@ def annotations_of(
 ) -> list[dict[str, Any]]:
     """Instances of one image → COCO annotations; empty masks (wholly hidden particles) are left out."""
     found: list[dict[str, Any]] = []
-    for index, segmentation in enumerate(instances.segmentations):
-        entry = annotation_of(segmentation, image_id, category_ids[int(instances.labels[index])], first_id + len(found))
-        if entry["area"] == 0:
+    for index, measured in enumerate(_measured(instances.segmentations)):
+        if measured["area"] == 0:
             continue
+        category_id = category_ids[int(instances.labels[index])]
+        entry = {"id": first_id + len(found), "image_id": image_id, "category_id": category_id} | measured
         if instances.full_segmentations:
             entry["full_segmentation"] = instances.full_segmentations[index]
         found.append(entry | (instances.truths[index] if instances.truths else {}))
     return found
+
+
+def _measured(segmentations: Sequence[Rle]) -> list[dict[str, Any]]:
+    """What an annotation says of its mask, for N masks at once."""
+    owner, column, top, bottom = rle.column_pieces(segmentations)
+    area = np.bincount(owner, bottom - top, minlength=len(segmentations)).astype(np.int64).tolist()
+    other = np.ones(len(owner) + 1, bool)
+    other[1:-1] = (owner[1:] != owner[:-1]) | (column[1:] != column[:-1])
+    firsts, lasts = np.flatnonzero(other[:-1]), np.flatnonzero(other[1:])
+    points, owner = _outer_corners(owner[firsts], column[firsts], top[firsts], bottom[lasts])
+    first = np.searchsorted(owner, np.arange(len(segmentations) + 1))
+    corners = [points[begin:end] for begin, end in pairwise(first.tolist())]
+    return [_entry(*each) for each in zip(segmentations, area, corners, strict=True)]
+
+
+def _outer_corners(
+    owner: NDArray[np.int64], column: NDArray[np.int64], top: NDArray[np.int64], bottom: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Corners (K, 2) x, y px and their owners (K,): of the columns of many masks, those that a convex hull can have.
+
+    A column's corner is none of them if the next column on that side reaches as far.
+    """
+    apart = np.ones(len(owner) + 1, bool)
+    apart[1:-1] = (owner[1:] != owner[:-1]) | (column[1:] != column[:-1] + 1)
+    corners = np.empty((len(owner), 4, 2))
+    kept = np.empty((len(owner), 4), bool)
+    for place, edge, further in ((0, top, np.less), (2, bottom, np.greater)):
+        corners[:, place : place + 2, 1] = edge[:, None]
+        kept[:, place], kept[:, place + 1] = apart[:-1], apart[1:]
+        kept[1:, place] |= further(edge[1:], edge[:-1])
+        kept[:-1, place + 1] |= further(edge[:-1], edge[1:])
+    corners[:, 0::2, 0], corners[:, 1::2, 0] = column[:, None], column[:, None] + 1
+    return corners[kept], np.repeat(owner, 4).reshape(-1, 4)[kept]
+
+
+def _entry(segmentation: Rle, area: int, corners: NDArray[np.float64]) -> dict[str, Any]:
+    x, y, right, low = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()) if area else (0.0,) * 4
+    rotated = rotated_box_of_points(corners) if area else (0.0,) * 5
+    height, width = segmentation["size"]
+    return {
+        "bbox": [x, y, right - x, low - y],
+        "area": area,
+        "iscrowd": 0,
+        "segmentation": segmentation,
+        "rotated_box": [*(round(v, 3) for v in rotated[:4]), wrap_half_turn(round(rotated[4], 3))],
+        "truncated": bool(x <= 0 or y <= 0 or right >= width or low >= height),
+    }
 
 
 def write(

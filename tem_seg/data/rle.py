@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
@@ -56,7 +57,9 @@ def _runs(
     first = np.concatenate([[0], np.cumsum(area)])
     flat = np.zeros(first[-1] + 1, np.bool_)  # and one before all
     for crop, begin, end in zip(crops, (first[:-1] + 1).tolist(), (first[1:] + 1).tolist(), strict=True):
-        flat[begin:end].reshape(crop.shape[1], len(crop) + 1)[:, :-1] = crop.T
+        if crop.size:
+            columns = cv2.transpose(np.ascontiguousarray(crop).view(np.uint8))  # numpy's takes several times as long
+            flat[begin:end].reshape(len(columns), -1)[:, :-1] = columns.view(np.bool_)
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     starts, lengths = changes[::2], changes[1::2] - changes[::2]
     owner = np.searchsorted(first, starts, side="right") - 1
@@ -152,12 +155,35 @@ def decode_crop(rle: Rle) -> tuple[NDArray[np.bool_], int, int]:
     if (column == last).all():  # else a run goes on in the next column, so that both border rows are in the mask
         y0, y1 = int((starts - column * height).min()), int((ends - last * height).max())
     rows = y1 - y0
-    step = np.zeros((x1 - x0) * rows + 1, np.int8)
-    # a run may end where, in the crop, the next begins: two additions, in each of which every place occurs once
-    step[(column - x0) * rows + starts - column * height - y0] += 1
-    step[(last - x0) * rows + ends - last * height - y0] -= 1
-    mask = np.cumsum(step[:-1], dtype=np.int8).view(np.bool_).reshape(x1 - x0, rows)
+    edges = np.stack([starts - column * height, ends - last * height], axis=1) - y0
+    edges += np.stack([column - x0, last - x0], axis=1) * rows
+    inside = (np.arange(2 * len(edges) + 1) & 1).astype(bool)
+    flat = np.repeat(inside, np.diff(edges.ravel(), prepend=0, append=(x1 - x0) * rows))
+    mask = flat.reshape(x1 - x0, rows)
     return np.ascontiguousarray(mask.T), x0, y0
+
+
+def column_pieces(
+    rles: Sequence[Rle],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Of N masks at once: mask number, column, first and one-past-last row of every run, cut where columns end.
+
+    In order of masks, columns, rows.
+    """
+    counts, first = expand_many([rle["counts"] for rle in rles])
+    owner = np.repeat(np.arange(len(rles)), np.diff(first))
+    total = np.concatenate([[0], np.cumsum(counts)])
+    edges = total[1:] - total[first[owner]]
+    ends = np.flatnonzero(((np.arange(len(counts)) - first[owner]) & 1 == 1) & (counts > 0))
+    owner, starts, ends = owner[ends], edges[ends - 1], edges[ends]
+    height = np.array([rle["size"][0] for rle in rles], np.int64)[owner]
+    column, last = starts // height, (ends - 1) // height
+    pieces = last - column + 1
+    number = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    top = np.where(number == 0, np.repeat(starts - column * height, pieces), 0)
+    bottom = np.repeat(ends - last * height, pieces)
+    bottom = np.where(number == np.repeat(pieces, pieces) - 1, bottom, np.repeat(height, pieces))
+    return np.repeat(owner, pieces), np.repeat(column, pieces) + number, top, bottom
 
 
 def encode(mask: NDArray[np.bool_]) -> Rle:

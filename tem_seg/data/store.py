@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 IDENTITY = "identity.json"
 FULL = {errno.ENOSPC: "no space left", errno.EDQUOT: "disk quota used up", errno.EFBIG: "file size limit reached"}
 
+DENIED = {errno.EACCES: "permission denied", errno.EPERM: "not permitted", errno.EROFS: "read-only file system"}
+
 
 def ensure(root: Path, name: str, identity: dict[str, Any], build: Callable[[Path], None]) -> Path:
     """The folder root/<name>-<hash of identity>, made by ``build`` if it is not there yet.
@@ -83,6 +85,12 @@ def disk_full_explained(root: Path, name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        ours = error.filename is not None and Path(error.filename).is_relative_to(root)  # not a source that is read
+        if ours and error.errno in DENIED:
+            raise UserError(
+                f"cannot write the dataset {name} below {root} ({DENIED[error.errno]}: {error.filename}): set "
+                "paths.outputs=<folder> to one that you may write to"
+            ) from error
         if error.errno not in FULL:
             raise
         disk = mount_point(root)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,42 +18,13 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Modality, Scene
 from tem_seg.generation import diffraction, noise, raster
-from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
+from tem_seg.generation.exposure import Contrast, Exposure, Step
+from tem_seg.generation.ranges import POSITIVE, Range, check, describe, log_uniform, uniform
 from tem_seg.generation.recipe import Picture
 
-
-@dataclass(slots=True)
-class Exposure:
-    """A micrograph in the making. pixels (H, W) float32; hidden (H, W) bool: covered by an opaque bar or label.
-
-    pixel_size_nm: None where the picture has no calibration. frame_rng: in a video, what differs from frame to frame
-    is drawn from it, while the ``rng`` that steps get repeats itself (the microscope's settings stay); None in a still.
-    sampled (H, W) bool: which pixels the beam visited; None: all.
-    """
-
-    pixels: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
-    pixel_size_nm: float | None
-    frame_rng: np.random.Generator | None = None
-    sampled: NDArray[np.bool_] | None = None
-
-
-class Contrast(Protocol):
-    """How a scene becomes intensity."""
-
-    def __call__(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Relative intensity (H, W) float32 >= 0 of a noise-free, sharp image."""
-
-
-class Step(Protocol):
-    """One thing that happens to the image on its way."""
-
-    def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        """Changes exposure in place.
-
-        Settings, and what stays the same over a video (film, dirt, labels), are drawn from rng; what is new in
-        each frame (noise, jitter) from ``exposure.frame_rng or rng``.
-        """
+__all__ = [
+    "Contrast", "Exposure", "Illumination", "Imaging", "MassThickness", "Optics", "ShotNoise", "Step",
+]  # fmt: skip
 
 
 class Imaging:
@@ -120,8 +91,9 @@ class MassThickness:
         """Transmission (H, W) float32 in (0, 1], 1 where there is no particle."""
         density = np.zeros(image_size, np.float32)
         pixel_size_nm = scene.field_of_view_nm[0] / image_size[0]
-        for particle in scene.particles:
-            crop = raster.thickness_nm(particle, particle.outline_nm / pixel_size_nm)
+        outlines = [particle.outline_nm / pixel_size_nm for particle in scene.particles]
+        crops = raster.thicknesses_nm(scene.particles, outlines)
+        for particle, crop in zip(scene.particles, crops, strict=True):
             factor = diffraction.texture(particle.contrast, crop.values, rng)
             scattered = crop.values * np.float32(particle.contrast["scattering_per_nm"])
             if factor is not None:
@@ -129,57 +101,7 @@ class MassThickness:
             inside = raster.cut(raster.Crop(scattered, crop.x0, crop.y0), image_size)
             if inside is not None:
                 density[inside.window] += inside.values
-        return np.asarray(np.exp(-density), np.float32)
-
-
-@dataclass(frozen=True)
-class Contamination:
-    """Dirt that is no particle: soft faint patches, and now and then wrinkles of the film. Not annotated."""
-
-    patches: Range
-    """Number of patches."""
-    contrast: Range
-    """Relative darkening of a patch; negative is brighter."""
-    radius: Range
-    """Of a patch, over the image's height."""
-    wrinkles: float
-    """Share 0-1 of micrographs with a wrinkled film."""
-
-    def __post_init__(self) -> None:
-        check(self, {"patches": NOT_NEGATIVE, "contrast": (-0.9, 0.9), "radius": (0.005, 1.0)}, {"wrinkles": SHARE})
-
-    def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        for _ in range(int(rng.integers(int(self.patches[0]), int(self.patches[1]) + 1))):
-            self._patch(exposure, rng)
-        if rng.random() < self.wrinkles:
-            self._wrinkle(exposure, rng)
-
-    def _patch(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        size = (exposure.pixels.shape[0], exposure.pixels.shape[1])
-        half = max(2, round(log_uniform(rng, self.radius) * size[0]))
-        axis = np.linspace(-1.0, 1.0, 2 * half, dtype=np.float32)
-        window = np.clip(1.0 - axis[:, None] ** 2 - axis[None, :] ** 2, 0.0, None)
-        patch = window * np.clip(noise.slow_field((2 * half, 2 * half), 4, rng) * 0.5 + 0.7, 0.0, None)
-        corner = [int(rng.uniform(-half, side - half)) for side in size]
-        inside = raster.cut(raster.Crop(np.asarray(patch, np.float32), corner[1], corner[0]), size)
-        if inside is not None:
-            exposure.pixels[inside.window] *= 1.0 - np.float32(uniform(rng, self.contrast)) * inside.values
-
-    def _wrinkle(self, exposure: Exposure, rng: np.random.Generator) -> None:
-        height, width = exposure.pixels.shape
-        layer = np.zeros((height, width), np.uint8)
-        for _ in range(int(rng.integers(1, 4))):
-            along = np.linspace(-0.1, 1.1, 40)
-            across = (
-                rng.uniform(0, 1)
-                + rng.uniform(-0.5, 0.5) * along
-                + 0.05 * np.sin(rng.uniform(2, 9) * along + rng.uniform(0, 6))
-            )
-            points = np.stack([along * width, across * height], axis=1)
-            points = points if rng.random() < 0.5 else np.stack([across * width, along * height], axis=1)
-            cv2.polylines(layer, [np.rint(points).astype(np.int32)], False, 255, int(rng.integers(1, 5)))
-        blurred = cv2.GaussianBlur(layer, (0, 0), float(rng.uniform(1.0, 5.0))).astype(np.float32)
-        exposure.pixels *= 1.0 - np.float32(rng.uniform(0.05, 0.25) / 255.0) * blurred
+        return np.exp(np.negative(density, out=density), out=density)
 
 
 @dataclass(frozen=True)
@@ -207,14 +129,17 @@ class Optics:
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
         size = (exposure.pixels.shape[0], exposure.pixels.shape[1])
         fresnel_px, blur_px = log_uniform(rng, self.fresnel_px), log_uniform(rng, self.blur_px)
-        fringe = np.float32(uniform(rng, self.fringe))
+        fringe = uniform(rng, self.fringe)
         sharp = exposure.pixels
-        pixels = sharp + fringe * (sharp - cv2.GaussianBlur(sharp, (0, 0), 0.7 * fresnel_px))
-        grain = noise.film_grain(size, fresnel_px, blur_px / 2.0, rng)
-        grain *= np.float32(uniform(rng, self.grain))
-        grain += np.float32(uniform(rng, self.unevenness)) * noise.slow_field(size, int(rng.integers(2, 7)), rng)
-        pixels *= 1.0 + grain
-        exposure.pixels = np.maximum(cv2.GaussianBlur(pixels, (0, 0), blur_px), np.float32(0.0))
+        # in place where it can be: a new array of the micrograph's size takes longer than the arithmetic in it
+        pixels = np.asarray(cv2.GaussianBlur(sharp, (0, 0), 0.7 * fresnel_px), np.float32)
+        cv2.addWeighted(sharp, 1.0 + fringe, pixels, -fringe, 0.0, dst=pixels)
+        film = noise.film_grain(size, fresnel_px, blur_px / 2.0, rng)
+        strength, unevenness = uniform(rng, self.grain), uniform(rng, self.unevenness)
+        cv2.addWeighted(film, strength, noise.slow_field(size, int(rng.integers(2, 7)), rng), unevenness, 1.0, dst=film)
+        pixels *= film
+        blurred = cv2.GaussianBlur(pixels, (0, 0), blur_px, dst=film)
+        exposure.pixels = np.asarray(np.maximum(blurred, np.float32(0.0), out=blurred), np.float32)
 
 
 @dataclass(frozen=True)
@@ -236,7 +161,8 @@ class Illumination:
         angle, ramp, bulge = rng.uniform(0.0, 2.0 * np.pi), uniform(rng, self.ramp), uniform(rng, self.bulge)
         rows = 1.0 + np.float32(ramp * np.sin(angle)) * y + np.float32(2.0 * bulge) * y * y
         columns = np.float32(ramp * np.cos(angle)) * x + np.float32(2.0 * bulge) * x * x
-        exposure.pixels *= np.maximum(rows + columns, np.float32(0.05))
+        beam = rows + columns
+        exposure.pixels *= np.maximum(beam, np.float32(0.05), out=beam)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Outlines are tried on a coarse grid that knows the owner of every cell, so one t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import cv2
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.generation.ranges import Range, uniform
-from tem_seg.generation.raster import bounds, fill
+from tem_seg.generation.raster import masks
 
 GRID = 4096  # cells along the longer side of the field, at most
 TRIES = 60
+Position = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,18 @@ class _Piece:
     reach: float
     area: int
 
+    def grown(self) -> _Piece:
+        """The same with the cells around it."""
+        cells = cv2.copyMakeBorder(self.cells.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        cells = cv2.dilate(cells, np.ones((3, 3), np.uint8))
+        return _Piece(
+            np.asarray(cells, np.uint8).view(np.bool_),
+            (self.start[0] - 1, self.start[1] - 1),
+            self.fraction,
+            self.reach,
+            self.area,
+        )
+
 
 @dataclass(slots=True)
 class _Board:
@@ -52,30 +66,26 @@ class _Board:
     margin: int
     field_cells: tuple[float, float]
     pieces: dict[int, _Piece] = field(default_factory=dict)
-    positions: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    positions: dict[int, Position] = field(default_factory=dict)
     overlapped: set[int] = field(default_factory=set)
 
-    def under(self, piece: _Piece, position: NDArray[np.int64], grown: bool = False) -> NDArray[np.int32] | None:
+    def under(self, piece: _Piece, position: Position) -> NDArray[np.int32] | None:
         """Owners of the cells that the piece would cover at position (x, y); None if that is off the board."""
-        cells = piece.cells
-        x, y = int(position[0]) + piece.start[0], int(position[1]) + piece.start[1]
-        if grown:
-            cells = cv2.dilate(np.pad(cells, 1).view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-            x, y = x - 1, y - 1
-        height, width = cells.shape
+        x, y = position[0] + piece.start[0], position[1] + piece.start[1]
+        height, width = piece.cells.shape
         if x < 0 or y < 0 or x + width > self.owner.shape[1] or y + height > self.owner.shape[0]:
             return None
-        return self.owner[y : y + height, x : x + width][cells]
+        return self.owner[y : y + height, x : x + width][piece.cells]
 
-    def put(self, index: int, piece: _Piece, position: NDArray[np.int64]) -> None:
-        x, y = int(position[0]) + piece.start[0], int(position[1]) + piece.start[1]
+    def put(self, index: int, piece: _Piece, position: Position) -> None:
+        x, y = position[0] + piece.start[0], position[1] + piece.start[1]
         height, width = piece.cells.shape
-        self.owner[y : y + height, x : x + width][piece.cells] = index + 1
+        np.copyto(self.owner[y : y + height, x : x + width], index + 1, where=piece.cells)
         self.pieces[index], self.positions[index] = piece, position
 
-    def holds(self, position: NDArray[np.int64], slack: float) -> bool:
+    def holds(self, position: Position, slack: float) -> bool:
         """Whether position lies in the field, or no more than slack cells outside."""
-        x, y = position - self.margin
+        x, y = position[0] - self.margin, position[1] - self.margin
         return bool(-slack <= x <= self.field_cells[1] + slack and -slack <= y <= self.field_cells[0] + slack)
 
 
@@ -89,26 +99,29 @@ def place(
     if not outlines:
         return []
     cell = max(crowding.cell_nm, max(field_nm) / GRID)
-    pieces = [_piece(outline / cell, rng) for outline in outlines]
+    pieces = _pieces([outline / cell for outline in outlines], rng)
     margin = int(2 * max(piece.reach for piece in pieces)) + 3
     cells = (field_nm[0] / cell, field_nm[1] / cell)
     board = _Board(np.zeros([int(np.ceil(c)) + 2 * margin for c in cells], np.int32), margin, cells)
     for index, mode in enumerate(_modes(len(outlines), crowding, rng)):
         _settle(board, index, pieces[index], mode, crowding, rng)
     return [
-        (board.positions[i] - margin + pieces[i].fraction) * cell if i in board.positions else None
+        (np.subtract(board.positions[i], margin) + pieces[i].fraction) * cell if i in board.positions else None
         for i in range(len(outlines))
     ]
 
 
-def _piece(outline_cells: NDArray[np.float64], rng: np.random.Generator) -> _Piece:
-    fraction = rng.random(2)
-    moved = outline_cells + fraction
-    box = bounds(moved)
-    cells = fill(moved, box)
-    if not cells.any():
-        cells[cells.shape[0] // 2, cells.shape[1] // 2] = True
-    return _Piece(cells, (box[0], box[1]), fraction, float(np.hypot(*outline_cells.T).max()), int(cells.sum()))
+def _pieces(outlines_cells: list[NDArray[np.float64]], rng: np.random.Generator) -> list[_Piece]:
+    fractions = rng.random((len(outlines_cells), 2))
+    filled = masks([outline + fraction for outline, fraction in zip(outlines_cells, fractions, strict=True)])
+    pieces = []
+    for outline, crop, fraction in zip(outlines_cells, filled, fractions, strict=True):
+        cells, area = crop.values, int(np.count_nonzero(crop.values))
+        if not area:
+            cells[cells.shape[0] // 2, cells.shape[1] // 2], area = True, 1
+        reach = float(np.sqrt(np.square(outline).sum(axis=1).max()))
+        pieces.append(_Piece(cells, (crop.x0, crop.y0), fraction, reach, area))
+    return pieces
 
 
 def _modes(count: int, crowding: Crowding, rng: np.random.Generator) -> list[str]:
@@ -128,10 +141,11 @@ def _settle(
         return
     if mode != "apart" and _touch(board, index, piece, rng):
         return
+    low, grown = -0.25 * piece.reach, piece.grown()
+    width, height = board.field_cells[1] - 2.0 * low, board.field_cells[0] - 2.0 * low
     for _ in range(TRIES):
-        low, high = -0.25 * piece.reach, np.array([board.field_cells[1], board.field_cells[0]]) + 0.25 * piece.reach
-        position = np.floor(rng.uniform(low, high)).astype(np.int64) + board.margin
-        under = board.under(piece, position, grown=True)
+        position = _moved((board.margin, board.margin), low + width * rng.random(), low + height * rng.random())
+        under = board.under(grown, position)
         if under is not None and not under.any():
             board.put(index, piece, position)
             return
@@ -169,27 +183,32 @@ def _touch(board: _Board, index: int, piece: _Piece, rng: np.random.Generator) -
 
 def _slide(
     board: _Board, piece: _Piece, partner: int, shared_cells: float, rng: np.random.Generator
-) -> NDArray[np.int64] | None:  # fmt: skip
+) -> Position | None:  # fmt: skip
     """From far out towards the partner along a random ray until so many cells are shared (0: until just before any).
 
     None if that place covers third particles or leaves the field.
     """
     angle = rng.uniform(0.0, 2.0 * np.pi)
-    ray = np.array([np.cos(angle), np.sin(angle)])
+    x, y = math.cos(angle), math.sin(angle)
     origin = board.positions[partner]
     near, far = 0.0, piece.reach + board.pieces[partner].reach + 1.0
     while far - near > 0.5:
         middle = (near + far) / 2.0
-        under = board.under(piece, origin + np.rint(ray * middle).astype(np.int64))
+        under = board.under(piece, _moved(origin, x * middle, y * middle))
         if under is None:
             return None
         if np.count_nonzero(under == partner + 1) > shared_cells:
             near = middle
         else:
             far = middle
-    position = origin + np.rint(ray * (far if shared_cells == 0 else near)).astype(np.int64)
+    distance = far if shared_cells == 0 else near
+    position = _moved(origin, x * distance, y * distance)
     under = board.under(piece, position)
     if under is None or not board.holds(position, 0.25 * piece.reach):
         return None
     third = np.count_nonzero((under != 0) & (under != partner + 1))
     return None if third or (shared_cells == 0 and under.any()) else position
+
+
+def _moved(position: Position, x: float, y: float) -> Position:
+    return position[0] + round(x), position[1] + round(y)

@@ -53,7 +53,7 @@ def image_at(
         scene = recipe.draw_frame(child_rng(seed, split, "sequence", number), image_size, frame)
         session, frame_rng = child_rng(seed, split, "session", number), child_rng(seed, split, index)
         keys |= {"group_id": f"synthetic-{seed}-{split}-sequence-{number}", "sequence_id": number + 1, "frame": frame}
-        return render(scene, recipe, imaging, image_size, session, frame_rng, keys)
+        return render(scene, recipe, imaging, image_size, session, frame_rng, keys | scene.notes)
     rng = child_rng(seed, split, index)
     return render(recipe.draw(rng, image_size), recipe, imaging, image_size, rng, keys=keys)
 
@@ -69,9 +69,9 @@ def render(
     exposure = imaging.expose(drawn, image_size, rng, frame_rng)
     if isinstance(drawn, Scene):
         arguments = (exposure.hidden, drawn.field_of_view_nm[0] / image_size[0], recipe.categories, recipe.occlusion)
-        instances = instances_of(drawn, *arguments, recipe.min_visible_px)
+        instances = instances_of(drawn, *arguments, recipe.min_visible_px, exposure.warp)
     else:
-        instances = without_hidden(drawn.instances, exposure.hidden, recipe.min_visible_px)
+        instances = without_hidden(drawn.instances, exposure.hidden, recipe.min_visible_px, exposure.warp)
     source = "generator" if exposure.pixel_size_nm is not None else None
     pixels = np.asarray(exposure.pixels, np.float32)
     micrograph = Micrograph(pixels, exposure.pixel_size_nm, source, Modality(recipe.modality))

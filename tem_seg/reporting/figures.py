@@ -59,13 +59,19 @@ def overlay(
     The long side is brought to 512 ... 2048 px, whatever the micrograph's, so that outlines stay thin and crisp.
     colours: one per mask. Raises ValueError where counts or frames disagree.
     """
+    long_side = max(pixels.shape)
+    return outlined(pixels, rles, colours, min(max(long_side, MIN_VIEW_PX), MAX_VIEW_PX) / long_side, thickness_px)
+
+
+def outlined(
+    pixels: NDArray[np.float32], rles: Sequence[Rle], colours: Sequence[Colour], scale: float, thickness_px: int = 1
+) -> NDArray[np.uint8]:
+    """As :func:`overlay`, enlarged by ``scale``."""
     if len(rles) != len(colours):
         raise ValueError(f"{len(rles)} masks need as many colours, got {len(colours)}")
     for index, segmentation in enumerate(rles):
         if tuple(segmentation["size"]) != pixels.shape:
             raise ValueError(f"mask {index} has size {segmentation['size']}, the micrograph {list(pixels.shape)}")
-    long_side = max(pixels.shape)
-    scale = min(max(long_side, MIN_VIEW_PX), MAX_VIEW_PX) / long_side
     canvas = cv2.cvtColor(_grey(_resized(pixels, scale)), cv2.COLOR_GRAY2RGB)
     for segmentation, colour in zip(rles, colours, strict=True):
         # cv2 counts from pixel centres, we from corners

@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, coco
 from tem_seg.data.coco import CocoDataset
 
 if TYPE_CHECKING:
+    from tem_seg.generation.stream import RecipeStream
     from tem_seg.inference.predict import Predictor
 
 DATASETS_FILE = "datasets.json"
+SPLITS = ("train", "val", "test")
 PREDICTION_FILES = {"val": "predictions_val.json", "train": "predictions_train.json", "test": "predictions.json"}
 
 
@@ -34,6 +36,30 @@ def needed(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset:
     if found is None:
         raise UserError(f"dataset '{cfg.dataset.name}' has no split '{split}', which this stage needs")
     return found
+
+
+def built(cfg: DictConfig, key: str) -> Any:
+    """What a ``_target_`` of the config names: a recipe, an imaging, a reader."""
+    node = OmegaConf.select(cfg, key)
+    if node is None:
+        raise UserError(f"{key} is not set: synthetic micrographs need both recipe=… and imaging=…")
+    try:
+        return instantiate(node)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from error
+        raise
+
+
+def stream(cfg: DictConfig, split: str = "train") -> RecipeStream:
+    """The micrographs of a split that the recipe draws, without their files."""
+    from tem_seg.generation.stream import RecipeStream
+
+    height, width = cfg.generation.image_size
+    return RecipeStream(built(cfg, "recipe"), built(cfg, "imaging"), (int(height), int(width)), cfg.seed, split)
 
 
 def model_factory(cfg: DictConfig, categories: list[str], **changes: Any) -> Any:

@@ -6,25 +6,62 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, store
 from tem_seg.data.readers.protocol import convert
 from tem_seg.generation.dataset import build_dataset, dataset_identity
+from tem_seg.stages import common, outputs
 from tem_seg.stages.common import DATASETS_FILE
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Writes datasets.json; the datasets themselves are shared by all runs (data/store.py)."""
+    if outputs.sheet_alone(cfg, run_dir):
+        return outputs.only_sheet(cfg, run_dir)
     root = Path(cfg.paths.outputs).resolve() / "datasets"
-    folder = _drawn(cfg, root) if cfg.dataset.reader is None else _converted(cfg, root)
-    splits = {path.parent.name: str(path) for path in sorted(folder.glob("*/dataset.json"))}
-    _check_splits(cfg, set(splits))
+    folders: list[Path] = []
+    splits: dict[str, str] = {}
+    if outputs.draws_files(cfg):
+        folders.append(_drawn(cfg, root))
+        splits |= _splits_in(folders[-1])
+    if cfg.dataset.reader is not None:
+        folders.append(_converted(cfg, root))
+        found = _splits_in(folders[-1])
+        splits |= found if cfg.dataset.read is None else {name: found[name] for name in _to_read(cfg, set(found))}
+    _check_splits(cfg, {*splits, *outputs.streamed(cfg)})
+    if len(folders) > 1:
+        _check_categories(splits)
     atomic.write_json(run_dir / DATASETS_FILE, splits, indent=1)
-    return {"dataset": str(folder), "dataset_digest": folder.name.rsplit("-", 1)[-1]}
+    digests = "+".join(folder.name.rsplit("-", 1)[-1] for folder in folders)
+    return {"dataset": ", ".join(map(str, folders)), "dataset_digest": digests, **outputs.beside(cfg, run_dir)}
+
+
+def _splits_in(folder: Path) -> dict[str, str]:
+    return {path.parent.name: str(path) for path in sorted(folder.glob("*/dataset.json"))}
+
+
+def _to_read(cfg: DictConfig, there: set[str]) -> list[str]:
+    """dataset.read, which must be splits of the reader."""
+    if missing := sorted(set(cfg.dataset.read) - there):
+        raise UserError(
+            f"dataset.read names {', '.join(missing)}, but dataset '{cfg.dataset.name}' has {', '.join(sorted(there))}"
+        )
+    return list(cfg.dataset.read)
+
+
+def _check_categories(splits: dict[str, str]) -> None:
+    """Drawn and read splits know the same classes, or nothing that is learnt from one counts in the other."""
+    names = {
+        split: [entry["name"] for entry in atomic.read_json(Path(path))["categories"]] for split, path in splits.items()
+    }
+    if len({tuple(sorted(found)) for found in names.values()}) > 1:
+        told = "; ".join(f"{split}: {', '.join(found)}" for split, found in names.items())
+        raise UserError(
+            f"the drawn and the read splits have different categories ({told}): give the recipe the reader's"
+        )
 
 
 def _check_splits(cfg: DictConfig, there: set[str]) -> None:
@@ -39,8 +76,8 @@ def _check_splits(cfg: DictConfig, there: set[str]) -> None:
 
 
 def _drawn(cfg: DictConfig, root: Path) -> Path:
-    recipe, imaging = _built(cfg, "recipe"), _built(cfg, "imaging")
-    counts = {str(split): int(count) for split, count in cfg.generation.images.items()}
+    recipe, imaging = common.built(cfg, "recipe"), common.built(cfg, "imaging")
+    counts = outputs.written_counts(cfg)
     height, width = cfg.generation.image_size
     if not counts:
         raise UserError(
@@ -56,24 +93,9 @@ def _drawn(cfg: DictConfig, root: Path) -> Path:
 
 
 def _converted(cfg: DictConfig, root: Path) -> Path:
-    reader = _built(cfg, "dataset.reader")
+    reader = common.built(cfg, "dataset.reader")
     # image files stay where they are, so the place is part of what the converted dataset depends on
     places = {key: str(Path(value).resolve()) for key, value in cfg.dataset.reader.items()
               if isinstance(value, str) and not str(key).startswith("_") and Path(value).exists()}  # fmt: skip
     return store.ensure(root, cfg.dataset.name, {"source": reader.identity(), "places": places},
                         lambda folder: convert(reader, folder))  # fmt: skip
-
-
-def _built(cfg: DictConfig, key: str) -> Any:
-    node = OmegaConf.select(cfg, key)
-    if node is None:
-        raise UserError(f"{key} is not set: synthetic micrographs need both recipe=… and imaging=…")
-    try:
-        return instantiate(node)
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, UserError):
-            cause = cause.__cause__
-        if cause is not None:
-            raise cause from error
-        raise

@@ -17,6 +17,7 @@ from torch import nn
 from tem_seg.core.seeds import child_seed
 from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.coco_ap import average_precision
+from tem_seg.generation.stream import RecipeStream
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint
 from tem_seg.models.contract import SegmentationModel
@@ -42,7 +43,8 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     import torch
 
     common.set_threads(cfg)
-    training, validation = common.needed(cfg, run_dir, "train"), common.dataset(cfg, run_dir, "val")
+    training = common.stream(cfg) if cfg.generation.stream else common.needed(cfg, run_dir, "train")
+    validation = common.dataset(cfg, run_dir, "val")
     recorded = _recorded_backend(run_dir)
     factory = common.model_factory(cfg, training.categories, **({"backend": recorded} if recorded else {}))
     about = factory.about() | {"categories": training.categories}
@@ -50,11 +52,13 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()
     precision = resolve_precision(cfg.trainer.precision)
+    data = _data(cfg, training)
     print(f"  {about['family']} on {about['backend']}, {_millions(model):.1f} M parameters, {precision}, "
-          f"{len(training)} micrographs with {training.count} particles", flush=True)  # fmt: skip
+          f"{_amount(training, len(data.training))}", flush=True)  # fmt: skip
     look = common.predictor(cfg, precision)
+    files = training if isinstance(training, CocoDataset) else None
     scored = {"val": validation and validation.subset(cfg.train.validation_images),
-              "train": training.subset(cfg.train.training_images_scored)}  # fmt: skip
+              "train": files and files.subset(cfg.train.training_images_scored)}  # fmt: skip
     module = TrainingModule(
         model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         optimizer=partial(instantiate(cfg.optimizer, _partial_=True)),
@@ -67,9 +71,15 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         },
         about=about,
     )
-    fit(module, _data(cfg, training), _options(cfg), run_dir, logger=logger)
+    fit(module, data, _options(cfg), run_dir, logger=logger)
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(_millions(model), 2),
-            "threads": torch.get_num_threads()}  # fmt: skip
+            "threads": torch.get_num_threads(), "micrographs": _amount(training, len(data.training))}  # fmt: skip
+
+
+def _amount(training: CocoDataset | RecipeStream, samples: int) -> str:
+    if isinstance(training, CocoDataset):
+        return f"{len(training)} micrographs with {training.count} particles"
+    return f"streamed micrographs, one for each of {samples} samples"
 
 
 def _recorded_backend(run_dir: Path) -> str | None:
@@ -78,21 +88,28 @@ def _recorded_backend(run_dir: Path) -> str | None:
     return checkpoint.read(last)["tem_seg"]["backend"] if last else None
 
 
-def _through_catalog(training: CocoDataset, validation: CocoDataset | None, backend: str, name: str) -> CocoDataset:
-    """With Detectron2 installed the datasets are registered there; on that back end the records come from there."""
+def _through_catalog(
+    training: CocoDataset | RecipeStream, validation: CocoDataset | None, backend: str, name: str
+) -> CocoDataset | RecipeStream:
+    """With Detectron2 installed the datasets are registered there; on that back end the records come from there.
+
+    A stream has no records.
+    """
     from tem_seg.models.detectron2 import is_available
 
     if not is_available():
         return training
     from tem_seg.models.detectron2 import catalog
 
-    registered = catalog.register(training, f"{name}_train")
     if validation is not None:
         catalog.register(validation, f"{name}_val")
+    if not isinstance(training, CocoDataset):
+        return training
+    registered = catalog.register(training, f"{name}_train")
     return catalog.dataset_from_catalog(registered) if backend == "detectron2" else training
 
 
-def _data(cfg: DictConfig, training: CocoDataset) -> TrainingData:
+def _data(cfg: DictConfig, training: CocoDataset | RecipeStream) -> TrainingData:
     batch = cfg.train.batch_size * cfg.trainer.accumulate
     crop = CropPolicy(
         cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range),

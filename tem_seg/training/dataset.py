@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -71,12 +71,46 @@ def read_normalised(path: Path) -> Pixels:
     return normalise(read_micrograph(path).pixels).astype(np.float16)
 
 
+class Source(Protocol):
+    """Where annotated micrographs come from. Values only, so that loader processes can be handed one."""
+
+    def __call__(self, k: int) -> tuple[Pixels | NDArray[np.float32], list[dict[str, Any]]]:
+        """Sample k's micrograph: pixels (H, W) in [0, 1] as models see them, and annotations as CocoDataset has them.
+
+        Depends on k alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """The micrographs of a dataset, each once in a round, in an order drawn for that round."""
+
+    dataset: CocoDataset
+    seed: int
+    cache: PixelCache
+
+    def image_index(self, k: int) -> int:
+        """Which image of the dataset sample k shows."""
+        count = len(self.dataset.images)
+        order = child_rng(self.seed, "order", k // count).permutation(count)
+        return int(order[k % count])
+
+    def __call__(self, k: int) -> tuple[Pixels, list[dict[str, Any]]]:
+        """As Source."""
+        image = self.dataset.images[self.image_index(k)]
+        return self.cache(image.path), self.dataset.annotations[image.id]
+
+
 class TrainingSet(Dataset[tuple[Tensor, Target]]):
-    """Crops of a dataset's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target)."""
+    """Crops of a source's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target).
+
+    source: a dataset, whose files are read and kept in memory up to cache_bytes, or what makes micrographs.
+    """
 
     def __init__(
         self,
-        dataset: CocoDataset,
+        source: CocoDataset | Source,
         *,
         samples: int,
         seed: int,
@@ -84,8 +118,12 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         tone: Tone,
         cache_bytes: int = 4 * 10**9,
     ) -> None:
-        self.dataset, self.samples, self.seed, self.crop, self.tone = dataset, samples, seed, crop, tone
-        self.pixels = PixelCache(cache_bytes, read_normalised)
+        self.samples, self.seed, self.crop, self.tone = samples, seed, crop, tone
+        self.source: Source
+        if isinstance(source, CocoDataset):
+            self.source = Files(source, seed, PixelCache(cache_bytes, read_normalised))
+        else:
+            self.source = source
 
     def __len__(self) -> int:
         return self.samples
@@ -94,29 +132,16 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
     def _pipeline(self) -> Any:  # built in the worker that uses it
         return self.tone.build()
 
-    @cached_property
-    def _median_size_px(self) -> dict[int, float]:
-        found = {}
-        for image in self.dataset.images:
-            areas = [a["area"] for a in self.dataset.annotations[image.id]]
-            found[image.id] = float(np.sqrt(np.median(areas))) if areas else float("nan")
-        return found
-
-    def _image_index(self, k: int) -> int:
-        """Every micrograph once in each round of len(images) samples, in an order drawn for that round."""
-        count = len(self.dataset.images)
-        order = child_rng(self.seed, "order", k // count).permutation(count)
-        return int(order[k % count])
-
     def __getitem__(self, k: int) -> tuple[Tensor, Target]:
-        image = self.dataset.images[self._image_index(k)]
-        annotations = self.dataset.annotations[image.id]
+        micrograph, annotations = self.source(k)
         rng = child_rng(self.seed, "sample", k)
         window = draw_window(
-            (image.height, image.width), self._median_size_px[image.id], self.crop.crop_px,
+            (micrograph.shape[0], micrograph.shape[1]), _median_size_px(annotations), self.crop.crop_px,
             self.crop.scale_range, self.crop.particle_px_range, rng, self.crop.stretch,
         )  # fmt: skip
-        pixels = change_tone(self._pipeline, crop_image(self.pixels(image.path), window), rng)
+        # as precise as the cache of files: the same sample from either source
+        crop = crop_image(micrograph.astype(np.float16, copy=False), window)
+        pixels = change_tone(self._pipeline, crop, rng)
         # a crowd region is no particle: nothing is learned from it
         near = [
             a
@@ -137,6 +162,12 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         if not height and not width:
             return stack
         return np.pad(stack, ((0, 0), (0, height), (0, width)), constant_values=value)
+
+
+def _median_size_px(annotations: list[dict[str, Any]]) -> float:
+    """Square root of the median area; NaN without particles."""
+    areas = [entry["area"] for entry in annotations]
+    return float(np.sqrt(np.median(areas))) if areas else float("nan")
 
 
 def _touches(box_xywh: list[float], x0: int, y0: int, width: int, height: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.geometry import box_of_crop, pixel_corners, rotated_box_of_points
 from tem_seg.core.types import Instances
 from tem_seg.data import coco, rle
 from tem_seg.data.images import write_png
@@ -139,6 +140,20 @@ def test_rotated_box_keeps_its_range_when_rounded(angle: int) -> None:
     assert -90 <= found[4] < 90
     assert (found[4] - angle + 90) % 180 - 90 == pytest.approx(0, abs=2.5)
     assert found[2] <= found[3] and found[2:4] == pytest.approx([12, 60], abs=2)
+
+
+@pytest.mark.parametrize("share", [0.002, 0.05, 0.4, 1.0])
+def test_boxes_of_many_masks_are_those_of_all_their_pixels(share: float) -> None:
+    """The oracle: core.geometry on the decoded crop, with every row's outermost pixels."""
+    rng = np.random.default_rng(0)
+    masks = [rng.random((40, 50)) < share * rng.random() for _ in range(30)] + [np.zeros((40, 50), bool)]
+    masks += [np.pad(disc(9, 9, 8) & (rng.random(SIZE) < share), ((7, 13), (9, 11))) for _ in range(30)]
+    instances = Instances((40, 50), np.zeros(len(masks), np.int64), [rle.encode(mask) for mask in masks])
+    entries = coco.annotations_of(instances, 1, [1], 1)
+    for mask, entry in zip([mask for mask in masks if mask.any()], entries, strict=True):
+        x1, y1, x2, y2 = box_of_crop(mask, 0, 0)
+        assert entry["bbox"] == [x1, y1, x2 - x1, y2 - y1] and entry["area"] == mask.sum()
+        assert entry["rotated_box"] == pytest.approx(rotated_box_of_points(pixel_corners(mask, 0, 0)), abs=2e-3)
 
 
 def test_hidden_particles_are_left_out_and_ids_run_on() -> None:

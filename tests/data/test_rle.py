@@ -54,6 +54,18 @@ def test_many_crops_at_once_are_each_by_itself(given_crops: list[tuple[np.ndarra
     assert found == [rle.encode_crop(crop, x, y, (10, 14)) for crop, x, y in given_crops]
 
 
+@given(st.lists(MASKS, max_size=5))
+def test_pieces_of_columns_make_up_the_masks(given_masks: list[np.ndarray]) -> None:
+    rebuilt = [np.zeros_like(mask) for mask in given_masks]
+    owner, column, top, bottom = rle.column_pieces([rle.encode(mask) for mask in given_masks])
+    for index, x, y0, y1 in zip(owner, column, top, bottom, strict=True):
+        assert y0 < y1 and not rebuilt[index][y0:y1, x].any()
+        rebuilt[index][y0:y1, x] = True
+    assert all((found == mask).all() for found, mask in zip(rebuilt, given_masks, strict=True))
+    places = np.stack([owner, column, top])
+    assert (np.lexsort(places[::-1]) == np.arange(len(owner))).all(), "in order of masks, columns, rows"
+
+
 @given(st.lists(st.integers(0, 2**40), min_size=1, max_size=20))
 def test_expand_undoes_compress(counts: list[int]) -> None:
     assert rle.expand(rle.compress(np.array(counts, np.int64))).tolist() == counts

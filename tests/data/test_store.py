@@ -145,6 +145,15 @@ def test_errors_of_a_full_disk(tmp_path: Path, number: int) -> None:
         ensure(tmp_path, "gold", {}, fail)
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_may_not_be_written(tmp_path: Path, number: int) -> None:
+    def fail(folder: Path) -> None:
+        raise OSError(number, "as the system says it", str(folder / "x.png"))
+
+    with pytest.raises(UserError, match=r"cannot write the dataset gold-[0-9a-f]{12} below .*set paths.outputs"):
+        ensure(tmp_path, "gold", {}, fail)
+
+
 def test_other_errors_are_not_relabelled(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         raise PermissionError(errno.EACCES, "no")

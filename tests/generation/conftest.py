@@ -1,7 +1,8 @@
-"""The shipped recipe and imaging, and small ones that draw in milliseconds."""
+"""The shipped recipe and imaging, and small ones that draw in milliseconds; makes shared helpers importable."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from omegaconf import OmegaConf
 from tem_seg.core.types import Particle
 from tem_seg.generation.imaging import Imaging
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
+
+sys.path.insert(0, str(Path(__file__).parent))  # with pytest's importlib mode a test's folder is not on the path
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.imaging import Contamination, Exposure, Illumination, Imaging, MassThickness, Optics, ShotNoise
+from tem_seg.generation.imaging import Exposure, Illumination, Imaging, MassThickness, Optics, ShotNoise
 
 Disc = Callable[..., Particle]
 
@@ -64,19 +65,6 @@ def test_ramp_goes_from_side_to_side() -> None:
     assert gradient == pytest.approx(0.3, rel=1e-3) and seen.pixels[50, 50] == pytest.approx(1.0)
 
 
-def test_contamination_changes_only_patches() -> None:
-    step = Contamination(patches=(2, 2), contrast=(0.2, 0.2), radius=(0.05, 0.05), wrinkles=0.0)
-    seen = exposure(np.ones((200, 200)))
-    step(seen, rng())
-    assert 0 < (seen.pixels < 0.99).mean() < 0.1
-
-
-def test_wrinkles_darken_a_line() -> None:
-    seen = exposure(np.ones((200, 200)))
-    Contamination(patches=(0, 0), contrast=(0, 0), radius=(0.1, 0.1), wrinkles=1.0)(seen, rng())
-    assert 0 < (seen.pixels < 0.98).mean() < 0.4 and seen.pixels.min() > 0.5
-
-
 def test_steps_run_in_order_and_null_leaves_one_out() -> None:
     def times(factor: float) -> Callable[[Exposure, np.random.Generator], None]:
         def step(seen: Exposure, rng: np.random.Generator) -> None:
@@ -97,6 +85,24 @@ def test_identity_tells_steps_values_and_order() -> None:
     assert one != Imaging("bright_field", MassThickness(), {"n": ShotNoise((10, 21)), "r": ramp}).identity()
 
 
+def test_shipped_steps_happen_alone_and_together_without_changing_the_others(bright_field: Imaging) -> None:
+    """Every step with a probability, made certain: finite whole grey levels, and the size stays."""
+    certain = {
+        name: replace(step, probability=1.0) if hasattr(step, "probability") else step  # type: ignore[type-var]
+        for name, step in bright_field.steps.items()
+    }
+    assert sum(hasattr(step, "probability") for step in certain.values()) >= 13
+    seen = Imaging("bright_field", MassThickness(), certain).expose(Scene((), (60.0, 80.0)), (120, 160), rng())
+    assert seen.pixels.shape == seen.hidden.shape == (120, 160) and seen.pixels.dtype == np.float32
+    assert (seen.pixels == np.rint(seen.pixels)).all() and seen.pixels.min() >= 0 and seen.pixels.max() <= 255
+    assert seen.sampled is not None and seen.warp is not None and seen.occupied
+
+
+def test_scan_steps_are_off_in_a_camera_s_microscope(bright_field: Imaging) -> None:
+    scanned = ("charging", "scan_distortion", "scan_jitter", "line_noise", "sub_sampling")
+    assert {getattr(bright_field.steps[name], "probability", None) for name in scanned} == {0.0}
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -104,7 +110,6 @@ def test_identity_tells_steps_values_and_order() -> None:
         (lambda: ShotNoise((9, 5)), "ShotNoise.electrons_per_px: min 9 is greater than max 5"),
         (lambda: Optics((1, 2), (0, 0), (0, 2), (0, 0), (1, 1)), "Optics.grain must lie between 0 and 1, got 2"),
         (lambda: Illumination((-1, 0), (0, 0)), "Illumination.ramp must lie between"),
-        (lambda: Contamination((0, 1), (0, 0), (0.1, 0.2), 1.5), "Contamination.wrinkles must lie between 0 and 1"),
         (lambda: Imaging("xray", MassThickness(), {}), "imaging.modality must be one of bright_field, haadf"),
         (
             lambda: Imaging("haadf", MassThickness(), {"a": {"b": 1}}),

@@ -92,6 +92,54 @@ def test_overlays_stay_within_grey_levels_at_every_size(size: tuple[int, int]) -
         assert seen.pixels.min() >= 0 and seen.pixels.max() <= 255
 
 
+BARS = (
+    InfoBar(0.5, (0.04, 0.1)),
+    ScaleBar(1, (0.1, 0.3), (0.03, 0.08), 0.5),
+    PanelLetter(1, (0.04, 0.12), 0.5),
+    ScaleBar(1, (0.1, 0.5), (0.03, 0.08), 0.5),
+    PanelLetter(1, (0.04, 0.12), 0.5),
+)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (128, 96), (64, 300)])
+def test_nothing_is_drawn_over_another_bar_or_letter(size: tuple[int, int]) -> None:
+    drawn = []
+    for seed in range(40):
+        seen, rng, before = exposure(1.0, 100.0, size), np.random.default_rng(seed), 0
+        for step in BARS:
+            kept = [seen.pixels[max(y0, 0) : y1, max(x0, 0) : x1].copy() for x0, y0, x1, y1 in seen.occupied]
+            step(seen, rng)
+            for (x0, y0, x1, y1), pixels in zip(seen.occupied, kept, strict=False):
+                np.testing.assert_array_equal(seen.pixels[max(y0, 0) : y1, max(x0, 0) : x1], pixels)
+        outside = np.ones(size, bool)
+        for x0, y0, x1, y1 in seen.occupied:
+            outside[max(y0, 0) : y1, max(x0, 0) : x1] = False
+            before += 1
+        assert (seen.pixels[outside] == 100).all(), "ink outside of the places that were taken"
+        drawn.append(before)
+    assert max(drawn) >= 4 if size == (512, 512) else max(drawn) >= 2
+
+
+def test_an_info_bar_that_comes_last_does_not_cover_the_scale_bar() -> None:
+    seen = exposure()
+    ScaleBar(1.0, (0.1, 0.3), (0.03, 0.08), 0.0)(seen, np.random.default_rng(0))
+    before = seen.pixels.copy()
+    InfoBar(1.0, (0.2, 0.2))(seen, np.random.default_rng(0))
+    np.testing.assert_array_equal(seen.pixels, before)
+
+
+@pytest.mark.parametrize("kind", list(overlays.SETTINGS))
+def test_info_bars_say_their_microscopes_settings_beside_each_other(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    said: list[str] = []
+    write = overlays.text_alpha
+    monkeypatch.setattr(overlays, "text_alpha", lambda *a: (said.append(a[0]), write(*a))[1])
+    for seed in range(5):
+        InfoBar(1.0, (0.06, 0.06), kind)(exposure(size=(512, 1024)), np.random.default_rng(seed))
+    assert sum(word.endswith("kV") for word in said) == 5
+    assert any(word.startswith("WD") for word in said) == (kind == "sem")
+    assert ("HAADF" in said) == (kind == "stem")
+
+
 def test_probability_zero_draws_nothing() -> None:
     seen = exposure()
     for step in (
@@ -124,3 +172,5 @@ def test_bad_parameters_are_named() -> None:
         PanelLetter(1, (0.2, 0.1), 0.5)
     with pytest.raises(UserError, match="InfoBar.height must lie between"):
         InfoBar(1, (0.04, 0.9))
+    with pytest.raises(UserError, match="InfoBar.kind must be one of tem, stem, sem, got 'afm'"):
+        InfoBar(1, (0.04, 0.1), "afm")

@@ -8,7 +8,17 @@ from scipy.special import beta
 from skimage.draw import polygon2mask
 
 from tem_seg.core.types import Particle
-from tem_seg.generation.raster import Crop, bounds, cut, fill, following, thickness_nm
+from tem_seg.generation.raster import (
+    Crop,
+    bounds,
+    cut,
+    depths_px,
+    fill,
+    following,
+    masks,
+    thickness_nm,
+    thicknesses_nm,
+)
 from tem_seg.generation.shapes import regular
 
 
@@ -53,6 +63,39 @@ def test_outline_smaller_than_a_pixel_is_no_error() -> None:
     assert bounds(speck) == (3, 3, 4, 4)
     assert fill(speck, bounds(speck)).sum() == 0
     assert fill(regular(5) * 0.1 + 3.5, (3, 3, 4, 4)).sum() == 1
+
+
+def many_outlines(rng: np.random.Generator) -> list[np.ndarray]:
+    """Stars, among them some that cross themselves, lie on half pixels, or are smaller than a pixel."""
+    found = []
+    for index in range(150):
+        angle = rng.uniform(0, 2 * np.pi, int(rng.integers(3, 80)))
+        radius = rng.uniform(0.1, 20.0, (len(angle), 1))
+        outline = np.stack([np.cos(angle), np.sin(angle)], axis=1) * radius + rng.uniform(-30, 60, 2)
+        found.append(np.round(2 * outline) / 2 if index % 3 == 0 else outline)
+    return found
+
+
+def test_many_at_once_are_each_by_itself(disc: Callable[..., Particle]) -> None:
+    outlines = many_outlines(np.random.default_rng(0))
+    for outline, mask in zip(outlines, masks(outlines), strict=True):
+        assert (mask.x0, mask.y0) == bounds(outline)[:2]
+        np.testing.assert_array_equal(mask.values, fill(outline, bounds(outline)))
+    particles = [disc(30, 40, size, bevel=0.6, edge_power=power) for size in (3, 20, 90) for power in (1.0, 1.5, 2.0)]
+    whole = thicknesses_nm(particles, [particle.outline_nm for particle in particles])
+    for particle, crop in zip(particles, whole, strict=True):
+        np.testing.assert_array_equal(crop.values, thickness_nm(particle, particle.outline_nm).values)
+    assert masks([]) == [] and list(thicknesses_nm([], [])) == []
+
+
+@pytest.mark.parametrize("diameter", [9.0, 30.0, 150.0])
+def test_depth_is_the_distance_to_the_edge(disc: Callable[..., Particle], diameter: float) -> None:
+    # OpenCV's distances in a 5 × 5 mask are up to 2 % off (Borgefors 1986); the edge lies within half a pixel
+    (crop,) = depths_px([disc(100.3, 100.6, diameter).outline_nm])
+    y, x = np.mgrid[0 : crop.values.shape[0], 0 : crop.values.shape[1]] + 0.5
+    expected = np.maximum(diameter / 2.0 - np.hypot(x + crop.x0 - 100.3, y + crop.y0 - 100.6), 0.0)
+    errors = crop.values - expected
+    assert (np.abs(errors) <= 0.5 + 0.022 * expected).all() and abs(errors.mean()) < 0.02 * expected.max()
 
 
 def test_following_closes_the_outline() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tem_seg.core.types import Particle, Scene
-from tem_seg.data.rle import area_px, decode
+from tem_seg.core.types import Instances, Particle, Scene
+from tem_seg.data.rle import area_px, decode, encode
 from tem_seg.generation.shapes import regular, stadium
-from tem_seg.generation.truth import feret_nm, instances_of, true_sizes
+from tem_seg.generation.truth import feret_nm, instances_of, true_sizes, without_hidden
+from tem_seg.generation.warp import Warp
 
 Disc = Callable[..., Particle]
 CLEAR = np.zeros((100, 100), bool)
@@ -98,3 +99,40 @@ def test_one_pixel_particle_and_empty_scene(disc: Disc) -> None:
     found = find(Scene((disc(10.5, 10.5, 0.5),), (100.0, 100.0)))
     assert [area_px(r) for r in found.segmentations] == [1]
     assert len(find(Scene((), (100.0, 100.0)))) == 0
+
+
+def shifted(x: float, y: float) -> Warp:
+    """Content is seen x, y px further on."""
+    return Warp((lambda points: points - [x, y],))
+
+
+def test_warped_particles_are_annotated_where_they_are_seen(disc: Disc) -> None:
+    scene = Scene((disc(30, 40, 20), disc(95, 50, 8)), (100.0, 100.0))
+    still = find(scene)
+    moved = instances_of(scene, CLEAR, 1.0, ["particle"], "transparent", 1, shifted(12, -7))
+    assert len(still) == 2 and len(moved) == 1, "the second one has left the picture"
+    expected = np.roll(decode(still.segmentations[0]), (-7, 12), (0, 1))
+    np.testing.assert_array_equal(decode(moved.segmentations[0]), expected)
+    assert moved.truths[0] == still.truths[0]
+
+
+def test_pictures_masks_are_cut_and_moved() -> None:
+    mask = np.zeros((60, 80), bool)
+    mask[20:30, 60:75] = True
+    mask[24, 65] = False
+    truth = {"visible_fraction": 0.8, "shape": "cube"}
+    drawn = Instances((60, 80), np.zeros(1, np.int64), [encode(mask)], [encode(mask)], [truth])
+    hidden = np.zeros((60, 80), bool)
+    same = without_hidden(drawn, hidden, 1)
+    assert same.segmentations == drawn.segmentations and same.truths == [truth]
+    moved = without_hidden(drawn, hidden, 1, shifted(3, 2))
+    np.testing.assert_array_equal(decode(moved.segmentations[0]), np.roll(mask, (2, 3), (0, 1)))
+    half_out = without_hidden(drawn, hidden, 1, shifted(10, 0))
+    assert decode(half_out.segmentations[0]).sum() == 10 * 10 - 1
+    assert half_out.truths[0]["visible_fraction"] == pytest.approx(0.8 * 99 / 149, abs=1e-4)
+    hidden[:25] = True
+    covered = without_hidden(drawn, hidden, 1)
+    np.testing.assert_array_equal(decode(covered.segmentations[0]), mask & ~hidden)
+    assert covered.truths[0]["visible_fraction"] == pytest.approx(0.8 * 75 / 149, abs=1e-4)
+    assert area_px(covered.full_segmentations[0]) == 149
+    assert len(without_hidden(drawn, hidden, 76)) == 0 and len(without_hidden(drawn, hidden, 1, shifted(90, 0))) == 0

@@ -62,7 +62,7 @@ def test_another_seed_or_index_gives_another_sample(discs: CocoDataset) -> None:
 
 
 def test_every_micrograph_once_in_each_round(discs: CocoDataset) -> None:
-    order = [samples_of(discs)._image_index(k) for k in range(50)]
+    order = [samples_of(discs).source.image_index(k) for k in range(50)]  # type: ignore[attr-defined]
     rounds = [tuple(order[k : k + 5]) for k in range(0, 50, 5)]
     assert all(sorted(one) == [0, 1, 2, 3, 4] for one in rounds)
     assert len(set(rounds)) > 5  # in an order drawn for each

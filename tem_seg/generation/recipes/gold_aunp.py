@@ -84,10 +84,12 @@ class GoldAuNP:
         """UserError if even the fewest particles do not fit, or no magnification shows them at the wanted size."""
         biggest_px = self._biggest_median_px(image_size)
         if biggest_px < self.diameter_px[0]:
+            most = int(self.particles[0] * (biggest_px / self.diameter_px[0]) ** 2)
             raise UserError(
                 f"GoldAuNP.particles: {self.particles[0]:g} particles of median diameter {self.diameter_px[0]:g} px "
                 f"do not fit in {image_size[0]} × {image_size[1]} px at max_coverage {self.max_coverage:g} "
-                f"({biggest_px:.1f} px would): ask for fewer particles, smaller diameter_px or larger images"
+                f"({most} of them do, or as many of {biggest_px:.1f} px): ask for fewer particles, smaller diameter_px "
+                "or larger images"
             )
         for diameter in self.diameter_nm:
             low, high = self._pixel_sizes_nm(diameter, image_size)

@@ -61,6 +61,8 @@ class Mixture:
         self.parts = [part for part in self.parts if part.weight > 0]
         if not self.parts:
             raise UserError("Mixture.parts: at least one part needs a weight above 0")
+        self._plan: list[tuple[int, int]] = []  # (part, number) of the images asked for so far
+        self._had = [0] * len(self.parts)
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -81,12 +83,14 @@ class Mixture:
 
         After n images a part has had n × its share of them, rounded (largest shortfall first), for every n.
         """
-        had = [0] * len(self.parts)
-        for count in range(1, index + 2):
-            lacks = [share * count - n for share, n in zip(self._shares, had, strict=True)]
+        while len(self._plan) <= index:
+            count = len(self._plan) + 1
+            lacks = [share * count - n for share, n in zip(self._shares, self._had, strict=True)]
             chosen = int(np.argmax(lacks))
-            had[chosen] += 1
-        return self.parts[chosen], had[chosen] - 1
+            self._plan.append((chosen, self._had[chosen]))
+            self._had[chosen] += 1
+        chosen, number = self._plan[index]
+        return self.parts[chosen], number
 
     def relabelled(self, drawn: Drawn, categories: tuple[str, ...]) -> Drawn:
         """Labels that are positions in ``categories`` become positions in the mixture's."""
