@@ -97,7 +97,9 @@ def cut_paste(quick: bool, utile_gen: Path | None = None) -> Iterator[str]:
             yield f"times faster, {key}: {min(ratios):.1f} x (the least of {len(ratios)} pairs; wanted: {goal})"
         else:
             noted = NOTED[against]
-            low, high = (bound / mean[key] for bound in noted)
+            low, high = (
+                bound / pick(times[key] for times in own) for bound, pick in zip(noted, (min, max), strict=True)
+            )
             yield f"times faster, {key}: {low:.1f}-{high:.1f} x (against {_span(noted)} s noted; wanted: {goal})"
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from tem_seg.generation.recipes.cut_paste import CutPaste
 
 
+Choice = tuple[Cutting, float, float, bool]
+"""A particle, its magnification, turn in radians, and whether it is mirrored."""
+
+
 class Collage:
     """Draws one picture of (H, W) px by a recipe's parameters."""
 
@@ -43,14 +47,15 @@ class Collage:
 
     def picture(self) -> Picture:
         """Background, layout, pasting, noise."""
-        source = self.ground[1]
+        source, scratch = self.ground[1], self.recipe.pool.scratch
         if self.keeps:
-            pixels, level = self.view.of(source.pixels), self.view.of(source.level)
-            kept = self._kept()
+            fields, kept = (source.pixels, source.level), self._kept()
         else:
-            chosen = source.backgrounds[int(self.rng.integers(len(source.backgrounds)))]
-            (pixels, level), kept = (self.view.of(field) for field in chosen), []
-        seen = paste.stacked([*kept, *self._pasted(kept)], self.recipe.min_visible, self.image_size)
+            fields, kept = source.backgrounds[int(self.rng.integers(len(source.backgrounds)))], []
+        pixels = self.view.of(fields[0])
+        level = self.view.of(fields[1], scratch("level", self.image_size, np.float32))
+        top = scratch("top", self.image_size, np.uint16)
+        seen = paste.stacked([*kept, *self._pasted(kept)], self.recipe.min_visible, top)
         self._paint(pixels, level, seen.particles)
         pixel_size_nm = self._pixel_size_nm()
         instances = paste.instances_of(seen, self.image_size, self.recipe.min_visible_px, pixel_size_nm)
@@ -136,7 +141,7 @@ class Collage:
             share = self.rng.uniform(0.2, 1.0) if self.recipe.particles_per_image is None else 1.0
             free = wanted - (len(kept) if self.recipe.particles_per_image is not None else 0)
             wanted = max(0, round(share * free))
-        chosen = [self._choice() for _ in range(wanted)]
+        chosen = self._chosen(wanted)
         place = self._scattered if self.recipe.overlapping_particles else self._on_grid
         placed = place(kept, chosen)
         textured = self.rng.random(len(placed)) < self.recipe.textured
@@ -144,20 +149,23 @@ class Collage:
                  for (cutting, pose), new in zip(placed, textured, strict=True)]  # fmt: skip
         return [one for one in found if one is not None]
 
-    def _choice(self) -> tuple[Cutting, float, float, bool]:
-        """A particle, its magnification, turn and mirroring."""
+    def _chosen(self, count: int) -> list[Choice]:
         rng, recipe = self.rng, self.recipe
-        index, source = self.sources[int(rng.integers(len(self.sources)))]
-        cutting = source.cuttings[int(rng.integers(len(source.cuttings)))]
-        magnification = recipe.base(index, self.image_size) * self.scale
-        magnification *= math.exp(recipe.scale_spread * rng.standard_normal())
-        limit = recipe.max_extent * min(self.image_size) / cutting.whole.max_feret
-        turn = math.radians(uniform(rng, recipe.rotation))
-        return cutting, min(magnification, limit), turn, recipe.flips and rng.random() < 0.5
+        sources = [
+            (source.cuttings, recipe.base(index, self.image_size) * self.scale) for index, source in self.sources
+        ]
+        largest = recipe.max_extent * min(self.image_size)
+        spread = np.exp(recipe.scale_spread * rng.standard_normal(count)).tolist()
+        turns = np.radians(rng.uniform(*recipe.rotation, count)).tolist()
+        found: list[Choice] = []
+        for factor, turn, (which, one, mirror) in zip(spread, turns, rng.random((count, 3)).tolist(), strict=True):
+            cuttings, magnification = sources[int(which * len(sources))]
+            cutting = cuttings[int(one * len(cuttings))]
+            limit = largest / cutting.whole.max_feret
+            found.append((cutting, min(magnification * factor, limit), turn, recipe.flips and mirror < 0.5))
+        return found
 
-    def _scattered(
-        self, kept: list[Pasted], chosen: list[tuple[Cutting, float, float, bool]]
-    ) -> list[tuple[Cutting, Pose]]:
+    def _scattered(self, kept: list[Pasted], chosen: list[Choice]) -> list[tuple[Cutting, Pose]]:
         rng, recipe = self.rng, self.recipe
         board = Layout(self.image_size, recipe.overlap, uniform(rng, recipe.touching), uniform(rng, recipe.overlapped))
         for one in kept:
@@ -171,9 +179,7 @@ class Collage:
         order = rng.permutation(len(placed))  # which one lies on top is chance
         return [placed[i] for i in order]
 
-    def _on_grid(
-        self, kept: list[Pasted], chosen: list[tuple[Cutting, float, float, bool]]
-    ) -> list[tuple[Cutting, Pose]]:
+    def _on_grid(self, kept: list[Pasted], chosen: list[Choice]) -> list[tuple[Cutting, Pose]]:
         """One to a cell, made smaller where a cell is; cells in which something lies already stay as they are."""
         rng = self.rng
         centres, cell = layout.grid(self.image_size, len(chosen), rng)
@@ -202,10 +208,12 @@ class Collage:
         gain = 1.0 if self.keeps else contrast
         if not self.main.dark:  # what was as bright as could be stays so
             gain *= (255.0 - float(level.mean())) / max(255.0 - float(self.main.level.mean()), 1.0)
-        covered = np.zeros(self.image_size, bool)
+        blend = paste.Blend(self.main.dark, gain, feather_px, see_through)
+        covered = recipe.pool.scratch("covered", self.image_size, np.bool_)
+        covered[:] = False
         for one in found:
             if one.light is not None:
-                paste.composite(pixels, level, covered, one, paste.Blend(self.main.dark, gain, feather_px, see_through))
+                paste.composite(pixels, level, covered, one, blend)
             covered[one.mask.window] |= one.mask.values
 
     def _spoilt(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -213,7 +221,8 @@ class Collage:
         rng, recipe = self.rng, self.recipe
         if not self.main.dark:
             np.maximum(pixels, 0.0, out=pixels)
-        levels = cv2.convertScaleAbs(pixels)  # rounded, at most 255
+        levels = recipe.pool.scratch("levels", self.image_size, np.uint8)
+        cv2.convertScaleAbs(pixels, dst=levels)  # rounded, at most 255
         if rng.random() < recipe.noisy_images:
             count = int(rng.uniform(0.0, recipe.salt_pepper_noise) * levels.size)
             where = rng.integers(levels.size, size=count)
@@ -221,8 +230,9 @@ class Collage:
             levels.reshape(-1)[where[count // 2 :]] = 0
         sigma = rng.uniform(0.0, recipe.gaussian_blur)
         if sigma > 0.1:  # below that, a pixel's neighbours weigh less than 1e-20
-            levels = cv2.GaussianBlur(levels, (0, 0), sigma)
-        return levels.astype(np.float32)
+            cv2.GaussianBlur(levels, (0, 0), sigma, dst=levels)
+        np.copyto(pixels, levels)
+        return pixels
 
     def _pixel_size_nm(self) -> float | None:
         size = self.main.pixel_size_nm

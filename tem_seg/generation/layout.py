@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tem_seg.generation.ranges import Range, uniform
 from tem_seg.generation.sifting import Whole
 
-CANDIDATES = 16  # places tried at once for a particle
-ROUNDS = 3
+CANDIDATES = 8  # places tried at once for a particle
+ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Layout:
         beside = luck < self.overlapped + self.touching and self.count > 0
         for attempt in range(ROUNDS):
             # who finds no free place lies down beside another, and the other way round
-            close = self.count > 0 and beside == (attempt < ROUNDS - 1)
+            close = self.count > 0 and beside == (attempt < ROUNDS - 2)
             places = self._beside(discs, depth, rng) if close else rng.random((CANDIDATES, 2)) * self.extent
             allowed = self._penetration(discs, places) <= (depth + 0.02 if close else 0.0)
             first = int(allowed.argmax())
@@ -76,16 +76,19 @@ class Layout:
         partners = self.discs[(chance[0] * self.count).astype(np.int64)]
         distance = discs.radius + partners[:, 2] - depth * 2.0 * np.minimum(discs.radius, partners[:, 2])
         angle = chance[1] * (2.0 * math.pi)
-        places = partners[:, :2] + np.stack([np.cos(angle) * distance, np.sin(angle) * distance], axis=1)
+        places = partners[:, :2].copy()
+        places[:, 0] += np.cos(angle) * distance
+        places[:, 1] += np.sin(angle) * distance
         if len(discs.offsets) > 1:
             places -= discs.offsets[(chance[2] * len(discs.offsets)).astype(np.int64)]
-        return np.asarray(np.minimum(np.maximum(places, 0.0), self.extent))
+        return np.asarray(np.minimum(np.maximum(places, 0.0, out=places), self.extent, out=places))
 
     def _penetration(self, discs: Discs, places: NDArray[np.float64]) -> NDArray[np.float64]:
         """(K,) how deep the particle would sink into another, over the smaller one's diameter."""
         if not self.count:
             return np.full(len(places), -1.0)
-        own = (places[:, None, :] + discs.offsets).reshape(-1, 2)  # (K · m, 2)
+        single = len(discs.offsets) == 1
+        own = places if single else (places[:, None, :] + discs.offsets).reshape(-1, 2)  # (K · m, 2)
         x, y, radii = self.discs[: self.count].T
         across = own[:, 0, None] - x
         down = own[:, 1, None] - y
@@ -95,7 +98,8 @@ class Layout:
         np.sqrt(across, out=across)
         np.subtract(discs.radius + radii, across, out=across)
         across /= 2.0 * np.minimum(discs.radius, radii)
-        return np.asarray(across.max(axis=1).reshape(len(places), -1).max(axis=1))
+        deepest = across.max(axis=1)
+        return np.asarray(deepest if single else deepest.reshape(len(places), -1).max(axis=1))
 
 
 def grid(

@@ -163,16 +163,19 @@ class Seen:
     counts: list[int]
 
 
-def stacked(found: Sequence[Pasted], min_visible: float, image_size: tuple[int, int]) -> Seen:
-    """Without pasted particles of which later ones leave less than the share min_visible to be seen."""
-    seen = _seen(found, image_size)
+def stacked(found: Sequence[Pasted], min_visible: float, top: NDArray[np.uint16]) -> Seen:
+    """Without pasted particles of which later ones leave less than the share min_visible to be seen.
+
+    top (H, W): is filled with the number, from 1, of the topmost particle; 0 where there is none.
+    """
+    seen = _seen(found, top)
     shown = [one for one, count in zip(found, seen.counts, strict=True)
              if one.light is None or count >= min_visible * np.count_nonzero(one.mask.values)]  # fmt: skip
-    return seen if len(shown) == len(found) else _seen(shown, image_size)
+    return seen if len(shown) == len(found) else _seen(shown, top)
 
 
-def _seen(found: Sequence[Pasted], image_size: tuple[int, int]) -> Seen:
-    top = np.zeros(image_size, np.uint16)
+def _seen(found: Sequence[Pasted], top: NDArray[np.uint16]) -> Seen:
+    top[:] = 0
     for number, one in enumerate(found, start=1):
         part = top[one.mask.window]
         np.maximum(part, one.mask.values * np.uint16(number), out=part)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,11 +55,24 @@ class Source:
         return sum(f.nbytes for f in fields) + sum(c.nbytes for c in self.cuttings)
 
 
+class Scratch(threading.local):
+    """Arrays that are filled anew for every picture: the first touch of fresh memory takes longer than filling it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def __call__(self, name: str, shape: tuple[int, int], dtype: type[np.generic]) -> NDArray[Any]:
+        """The array of that name, shape and dtype, with whatever was left in it."""
+        if name not in self._held or self._held[name].shape != shape:
+            self._held[name] = np.empty(shape, dtype)
+        return self._held[name]
+
+
 class Pool:
     """Sources of all images, made when they are first needed; the least used go when memory is full."""
 
     def __init__(self, images: RealImages, sifting: Sifting, synthetic_backgrounds: bool) -> None:
-        self.images, self.synthetic_backgrounds = images, synthetic_backgrounds
+        self.images, self.synthetic_backgrounds, self.scratch = images, synthetic_backgrounds, Scratch()
         if not len(images):
             raise UserError(f"cut_paste: there is no image in split {images.split!r} of {images.reader.identity()}")
         self.particles = [sift(instances, sifting) for _, instances in images.items]

@@ -70,6 +70,8 @@ def render(
     if isinstance(drawn, Scene):
         arguments = (exposure.hidden, drawn.field_of_view_nm[0] / image_size[0], recipe.categories, recipe.occlusion)
         instances = instances_of(drawn, *arguments, recipe.min_visible_px, exposure.warp)
+    elif exposure.warp is None and not exposure.hidden.any():
+        instances = drawn.instances
     else:
         instances = without_hidden(drawn.instances, exposure.hidden, recipe.min_visible_px, exposure.warp)
     source = "generator" if exposure.pixel_size_nm is not None else None

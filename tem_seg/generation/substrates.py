@@ -21,6 +21,8 @@ from tem_seg.generation.real import RealImages
 
 Pixels = NDArray[np.float32]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".mrc", ".dm3", ".dm4", ".emd", ".ser", ".hspy")
+NOISE_PX = 512
+"""Side of the middle part of a substrate that tells its noise well enough."""
 KEPT = 64
 """Substrates that a process keeps in memory."""
 
@@ -145,7 +147,10 @@ def noise_of(pixels: Pixels) -> tuple[float, float]:
     From the structure function at lags 1 and 2 along rows and columns: (1 − ρ⁴) / (1 − ρ) of lag 2 over lag 1, where
     ρ = exp(−1 / 4σ²) is the correlation of neighbours. Slow unevenness and edges hardly count.
     """
-    first, second = (_difference_variance(pixels, lag) for lag in (1, 2))
+    half = NOISE_PX // 2
+    y, x = pixels.shape[0] // 2, pixels.shape[1] // 2
+    middle = pixels[max(0, y - half) : y + half, max(0, x - half) : x + half]
+    first, second = (_difference_variance(middle, lag) for lag in (1, 2))
     if first < 1e-6:
         return 0.0, 0.5
     candidates = np.linspace(0.0, 0.98, 197)

@@ -40,14 +40,14 @@ class View:
         """Output px per source px."""
         return math.sqrt(self.upright[0] * self.upright[1] / (self.height * self.width))
 
-    def of(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        """field (h, w) of the source → (H, W)."""
+    def of(self, field: NDArray[np.float32], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """field (h, w) of the source → (H, W); in ``out``, if given."""
         part = field[self.y0 : self.y0 + self.height, self.x0 : self.x0 + self.width]
         turned = cv2.flip(part, 1) if self.mirrored else part
         if self.quarters:
             turned = cv2.rotate(turned, QUARTERS[self.quarters - 1])
         method = cv2.INTER_AREA if self.magnification < 1.0 else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(turned, self.image_size[::-1], interpolation=method), np.float32)
+        return np.asarray(cv2.resize(turned, self.image_size[::-1], dst=out, interpolation=method), np.float32)
 
     def pose_of(self, x: float, y: float) -> Pose:
         """Pose of something that lies at (x, y) px in the source."""

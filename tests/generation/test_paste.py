@@ -187,7 +187,7 @@ def test_the_rim_of_one_leaves_its_neighbour() -> None:
 
 def test_later_ones_cover_earlier_ones() -> None:
     found = [put(disc(20), at(50, 60)), put(disc(20), at(70, 60))]
-    seen = stacked(found, 0.3, SIZE)
+    seen = stacked(found, 0.3, np.empty(SIZE, np.uint16))
     first, second = seen_at(found[0]), seen_at(found[1])
     assert seen.counts == [int((first & ~second).sum()), int(second.sum())]
     made = paste.instances_of(seen, SIZE, 10, 2.0)
@@ -203,7 +203,7 @@ def test_later_ones_cover_earlier_ones() -> None:
 def test_hidden_ones_are_taken_out_real_ones_are_not() -> None:
     small, large, real = put(disc(8), at(60, 60)), put(disc(30), at(62, 60)), put(disc(9), at(64, 62))
     kept = replace(real, light=None, depth=None, shape="real")
-    seen = stacked([kept, small, large], 0.3, SIZE)
+    seen = stacked([kept, small, large], 0.3, np.empty(SIZE, np.uint16))
     assert [one.shape for one in seen.particles] == ["real", "cut"] and seen.counts[0] == 0
     assert len(paste.instances_of(seen, SIZE, 10, None)) == 1  # of the real one nothing is seen
 
@@ -211,11 +211,13 @@ def test_hidden_ones_are_taken_out_real_ones_are_not() -> None:
 def test_what_the_border_of_the_source_cuts_has_no_sizes() -> None:
     one = put(disc(20), at(60, 60))
     cut_off = replace(one, whole=replace(one.whole, cut=True))
-    assert paste.instances_of(stacked([cut_off], 0.3, SIZE), SIZE, 10, None).truths == [{"shape": "cut"}]
+    assert paste.instances_of(stacked([cut_off], 0.3, np.empty(SIZE, np.uint16)), SIZE, 10, None).truths == [
+        {"shape": "cut"}
+    ]
 
 
 def test_of_nothing_nothing() -> None:
-    made = paste.instances_of(stacked([], 0.3, SIZE), SIZE, 10, None)
+    made = paste.instances_of(stacked([], 0.3, np.empty(SIZE, np.uint16)), SIZE, 10, None)
     assert len(made) == 0 and made.size == SIZE
 
 

@@ -98,7 +98,9 @@ class ExperimentalOverlay:
         if self.modality == Modality.BRIGHT_FIELD:
             laid = self._absorbed(substrate, seen, noise_sd, noise_blur_px, rng)
         else:
-            laid = substrate + seen * np.float32(log_uniform(rng, self.signal) * (255.0 - float(np.median(substrate))))
+            laid = substrate + seen * np.float32(
+                log_uniform(rng, self.signal) * (255.0 - float(np.median(substrate[::4, ::4])))
+            )
         instances = self._instances(scene, image_size, pixel_size_nm and pixel_size_nm / zoom)
         return Picture(np.clip(np.rint(laid), 0.0, 255.0), instances, pixel_size_nm and pixel_size_nm / zoom)
 
@@ -112,13 +114,15 @@ class ExperimentalOverlay:
     def _absorbed(
         self, substrate: Pixels, transmission: Pixels, noise_sd: float, noise_blur_px: float, rng: np.random.Generator
     ) -> Pixels:  # fmt: skip
-        black = np.float32(uniform(rng, self.black) * float(np.median(substrate)))
+        black = np.float32(uniform(rng, self.black) * float(np.median(substrate[::4, ::4])))
         laid = black + (substrate - black) * transmission
         lost = np.clip(transmission - transmission * transmission, 0.0, None)
         if noise_sd > 0.3 and lost.any():
             white = rng.standard_normal(substrate.shape, dtype=np.float32)
             grain = np.asarray(cv2.GaussianBlur(white, (0, 0), max(noise_blur_px, 0.3)), np.float32)
-            laid += grain * np.float32(noise_sd / max(float(grain[::4, ::4].std()), 1e-6)) * np.sqrt(lost)
+            spread = max(float(grain[::4, ::4].std()), 1e-6)
+            grain *= np.sqrt(lost, out=lost)
+            laid += grain * np.float32(noise_sd / spread)
         return np.asarray(laid, np.float32)
 
     def _instances(self, scene: Scene, image_size: tuple[int, int], pixel_size_nm: float | None) -> Instances:
