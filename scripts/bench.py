@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("startup", "generate", "measure", "predict", "loop", "loader")
+FIGURES = ("startup", "generate", "cut_paste", "measure", "predict", "loop", "loader")
 
 
 def startup(quick: bool) -> Iterator[str]:
@@ -65,6 +65,10 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_generation
 
         return bench_generation.generate
+    if name == "cut_paste":
+        import bench_cut_paste
+
+        return bench_cut_paste.cut_paste
     return startup
 
 
