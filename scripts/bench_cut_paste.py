@@ -33,7 +33,7 @@ from tem_seg.core.seeds import child_rng
 from tem_seg.data import coco
 from tem_seg.data.readers.mask_pairs import MaskPairs
 from tem_seg.data.rle import decode_crop
-from tem_seg.generation.real import RealImages
+from tem_seg.generation.real.images import RealImages
 from tem_seg.generation.recipe import Picture
 from tem_seg.generation.recipes.cut_paste import CutPaste
 

@@ -31,7 +31,7 @@ from realism_sources import REAL, EmpsImages, Folder, Looked, union
 
 from tem_seg.core import provenance
 from tem_seg.core.errors import UserError
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.render import GENERATOR_VERSION
 from tem_seg.generation.stream import RecipeStream
 from tem_seg.stages import common
@@ -66,7 +66,7 @@ def without_overlays(stream: RecipeStream) -> RecipeStream:
 
 
 def _is_overlay(step: Any) -> bool:
-    return type(step).__module__ == "tem_seg.generation.overlays"
+    return type(step).__module__ == "tem_seg.generation.microscope.overlays"
 
 
 def figures(real: list[Looked], drawn: list[Looked], plain: list[Looked], seed: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.data import coco
 from tem_seg.data.atomic import replacing, write_json
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipe import Recipe
 from tem_seg.generation.render import GENERATOR_VERSION, Drawn, check_pair, image_at
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng, child_seed
 from tem_seg.core.types import Instances, Micrograph, Modality, Scene
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipe import OCCLUSIONS, Picture, Recipe, SequenceRecipe
 from tem_seg.generation.recipes.mixture import Mixture
 from tem_seg.generation.truth import instances_of, without_hidden

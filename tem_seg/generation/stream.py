@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tem_seg.data import coco
 from tem_seg.data.images import normalise
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipe import Recipe
 from tem_seg.generation.render import Drawn, check_pair, image_at
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tem_seg.core.types import Instances, Particle, Rle, Scene
 from tem_seg.data.rle import decode_crop, encode_crop, encode_crops
+from tem_seg.generation.microscope.warp import Warp, warped_mask, warped_outlines
 from tem_seg.generation.raster import Crop, cut, masks
-from tem_seg.generation.shapes import area
-from tem_seg.generation.warp import Warp, warped_mask, warped_outlines
+from tem_seg.generation.scenes.shapes import area
 
 TINY = np.float32(1e-30)
 """Length of sides that are none."""

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tem_seg.core.types import Particle
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
 
 sys.path.insert(0, str(Path(__file__).parent))  # with pytest's importlib mode a test's folder is not on the path

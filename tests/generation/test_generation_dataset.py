@@ -19,7 +19,7 @@ from tem_seg.data import coco
 from tem_seg.data.store import canonical, ensure
 from tem_seg.generation import dataset
 from tem_seg.generation.dataset import build_dataset, dataset_identity
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
 
 COUNTS = {"train": 5, "val": 2, "test": 3}

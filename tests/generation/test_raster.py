@@ -19,7 +19,7 @@ from tem_seg.generation.raster import (
     thickness_nm,
     thicknesses_nm,
 )
-from tem_seg.generation.shapes import regular
+from tem_seg.generation.scenes.shapes import regular
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -13,7 +13,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import coco
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.generation.dataset import build_dataset
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
 from tem_seg.generation.stream import RecipeStream
 

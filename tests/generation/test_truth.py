@@ -7,9 +7,9 @@ import pytest
 
 from tem_seg.core.types import Instances, Particle, Scene
 from tem_seg.data.rle import area_px, decode, encode
-from tem_seg.generation.shapes import regular, stadium
+from tem_seg.generation.microscope.warp import Warp
+from tem_seg.generation.scenes.shapes import regular, stadium
 from tem_seg.generation.truth import feret_nm, instances_of, true_sizes, without_hidden
-from tem_seg.generation.warp import Warp
 
 Disc = Callable[..., Particle]
 CLEAR = np.zeros((100, 100), bool)

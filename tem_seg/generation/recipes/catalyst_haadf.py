@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle
-from tem_seg.generation import supports
-from tem_seg.generation.materials import checked_materials, picked, signal_per_nm
+from tem_seg.generation.contrast import supports
+from tem_seg.generation.contrast.supports import Support, SupportedScene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
-from tem_seg.generation.scatter import Sites, compact_outlines, scatter
-from tem_seg.generation.supports import Support, SupportedScene
+from tem_seg.generation.scenes.materials import checked_materials, picked, signal_per_nm
+from tem_seg.generation.scenes.scatter import Sites, compact_outlines, scatter
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e3),

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from tem_seg.core.errors import UserError
-from tem_seg.generation.collage import Collage
-from tem_seg.generation.pool import Pool
 from tem_seg.generation.ranges import NOT_NEGATIVE, SHARE, Range, as_range, check
-from tem_seg.generation.real import RealImages
+from tem_seg.generation.real.collage import Collage
+from tem_seg.generation.real.images import RealImages
+from tem_seg.generation.real.pool import Pool
+from tem_seg.generation.real.sifting import Sifting
 from tem_seg.generation.recipe import Picture
-from tem_seg.generation.sifting import Sifting
 
 RANGES: dict[str, Range] = {
     "scaling_factor": (0.01, 100.0), "rotation": (-360.0, 360.0), "crowding": SHARE, "contrast": (0.05, 3.0),

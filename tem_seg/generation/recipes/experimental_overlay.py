@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Instances, Modality, Scene
-from tem_seg.generation.imaging import Contrast
+from tem_seg.generation.microscope.imaging import Contrast
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, Range, check, describe, log_uniform, uniform
+from tem_seg.generation.real.substrates import Substrates, canvas, noise_of
 from tem_seg.generation.recipe import Picture, Recipe
-from tem_seg.generation.substrates import Substrates, canvas, noise_of
 from tem_seg.generation.truth import instances_of
 
 Pixels = NDArray[np.float32]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.placement import Crowding, place
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
-from tem_seg.generation.shapes import SHAPES, Roughness, Silhouette
+from tem_seg.generation.scenes.placement import Crowding, place
+from tem_seg.generation.scenes.shapes import SHAPES, Roughness, Silhouette
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e4),

@@ -12,13 +12,13 @@ import numpy as np
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.generation import ranges
-from tem_seg.generation.dynamics import Motion, simulate
-from tem_seg.generation.filming import Look, bodies_of, checked_processes, checked_shapes, film, new_forms
-from tem_seg.generation.placement import Crowding
+from tem_seg.generation.contrast.video import FrameScene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, log_uniform, uniform
-from tem_seg.generation.shapes import Roughness
-from tem_seg.generation.sizes import log_normal, mean_area
-from tem_seg.generation.video import FrameScene
+from tem_seg.generation.scenes.dynamics import Motion, simulate
+from tem_seg.generation.scenes.filming import Look, bodies_of, checked_processes, checked_shapes, film, new_forms
+from tem_seg.generation.scenes.placement import Crowding
+from tem_seg.generation.scenes.shapes import Roughness
+from tem_seg.generation.scenes.sizes import log_normal, mean_area
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e4),

@@ -11,9 +11,9 @@ import numpy as np
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Scene
-from tem_seg.generation.imaging import Imaging
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.ranges import NOT_NEGATIVE, as_number
-from tem_seg.generation.real import RealImages
+from tem_seg.generation.real.images import RealImages
 from tem_seg.generation.recipe import Recipe
 
 if TYPE_CHECKING:

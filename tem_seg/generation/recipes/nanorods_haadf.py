@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle
-from tem_seg.generation import noise, supports
-from tem_seg.generation.materials import checked_materials, picked, signal_per_nm
-from tem_seg.generation.piles import Piling, pile
+from tem_seg.generation.contrast import supports
+from tem_seg.generation.contrast.supports import Support, SupportedScene
+from tem_seg.generation.microscope import noise
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
-from tem_seg.generation.supports import Support, SupportedScene
+from tem_seg.generation.scenes.materials import checked_materials, picked, signal_per_nm
+from tem_seg.generation.scenes.piles import Piling, pile
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "width_nm": POSITIVE, "width_px": (2.0, 1e4), "aspect": (1.2, 100.0),

@@ -10,11 +10,11 @@ import numpy as np
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.packing import Packing, settle
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
-from tem_seg.generation.shapes import area
-from tem_seg.generation.sizes import mean_area
-from tem_seg.generation.spheres import Batch, Material
+from tem_seg.generation.scenes.packing import Packing, settle
+from tem_seg.generation.scenes.shapes import area
+from tem_seg.generation.scenes.sizes import mean_area
+from tem_seg.generation.scenes.spheres import Batch, Material
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_px": (2.0, 1e4), "pixel_size_nm": POSITIVE, "minority": (0.0, 0.5),

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Scene
-from tem_seg.generation.agglomerates import Packing, gather, numbers, scatter, trimmed
-from tem_seg.generation.crystals import KINDS
-from tem_seg.generation.facets import Body, Form, Habit, draw_forms
 from tem_seg.generation.ranges import POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
+from tem_seg.generation.scenes.agglomerates import Packing, gather, numbers, scatter, trimmed
+from tem_seg.generation.scenes.crystals import KINDS
+from tem_seg.generation.scenes.facets import Body, Form, Habit, draw_forms
 
 MODALITIES = ("sem", "tsem")
 LARGEST_SHARE = 0.5

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.packing import Accept, Packing, settle
-from tem_seg.generation.placement import Crowding, place
-from tem_seg.generation.populations import Population
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
 from tem_seg.generation.raster import Crop, bounds, cut, fill
-from tem_seg.generation.shapes import area
+from tem_seg.generation.scenes.packing import Accept, Packing, settle
+from tem_seg.generation.scenes.placement import Crowding, place
+from tem_seg.generation.scenes.populations import Population
+from tem_seg.generation.scenes.shapes import area
 
 KINDS = ("large_vesicle", "small_vesicle", "hole")
 RANGES: dict[str, Range] = {

@@ -1,0 +1,148 @@
+"""Surfaces in pixels: a particle's upper and lower surface, and piles of particles that lie on one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tem_seg.core.types import Particle, Scene
+from tem_seg.generation.raster import AT_ONCE, Crop, masks, thickness_nm
+from tem_seg.generation.scenes.facets import RAYS, Body, Form
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """A particle's surfaces in the pixels (h, w) of its crop, whose top-left pixel is (x0, y0). All lengths in px.
+
+    mask bool: the particle's pixels. coverage float32 0-1: the share of each pixel that it covers, about; soft at the
+    outline. upper, lower float32: height of the surfaces over the particle's middle; beyond the outline that of the
+    outline. inward float32: how far the pixel lies from the outline, inwards; 0 beyond it.
+    """
+
+    mask: NDArray[np.bool_]
+    coverage: Floats
+    upper: Floats
+    lower: Floats
+    inward: Floats
+    x0: int
+    y0: int
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Where the crop lies in the micrograph."""
+        return slice(self.y0, self.y0 + self.mask.shape[0]), slice(self.x0, self.x0 + self.mask.shape[1])
+
+    def inside(self, image_size: tuple[int, int]) -> Relief | None:
+        """The part that lies in an image of (H, W) px; None if nothing does."""
+        rows = slice(max(0, -self.y0), max(0, image_size[0] - self.y0))
+        columns = slice(max(0, -self.x0), max(0, image_size[1] - self.x0))
+        mask = self.mask[rows, columns]
+        if not mask.any():
+            return None
+        coverage, upper, lower, inward = (
+            values[rows, columns] for values in (self.coverage, self.upper, self.lower, self.inward)
+        )
+        return Relief(mask, coverage, upper, lower, inward, self.x0 + columns.start, self.y0 + rows.start)
+
+
+def relief_of(particle: Particle, pixel_size_nm: float) -> Relief:
+    """The surfaces of a Body, or of any other particle as two equal halves of its thickness."""
+    return next(reliefs_of([particle], pixel_size_nm))
+
+
+def reliefs_of(particles: Sequence[Particle], pixel_size_nm: float) -> Iterator[Relief]:
+    """As :func:`relief_of` for many particles, one after the other."""
+    for begin in range(0, len(particles), AT_ONCE):
+        some = particles[begin : begin + AT_ONCE]
+        outlines = [particle.outline_nm / pixel_size_nm for particle in some]
+        for particle, outline, mask in zip(some, outlines, masks(outlines), strict=True):
+            if isinstance(particle, Body):
+                yield _of_body(particle.form, outline, mask)
+            else:
+                yield _of_any(particle, outline, mask.values, pixel_size_nm)
+
+
+def _of_any(
+    particle: Particle, outline: NDArray[np.float64], mask: NDArray[np.bool_], pixel_size_nm: float
+) -> Relief:  # fmt: skip
+    crop = thickness_nm(particle, outline)
+    half = np.asarray(crop.values / np.float32(2.0 * pixel_size_nm), np.float32)
+    padded = np.pad(mask, 1).view(np.uint8)
+    inward = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] - 0.5, np.float32)
+    return Relief(mask, mask.astype(np.float32), half, -half, inward, crop.x0, crop.y0)
+
+
+def _of_body(form: Form, outline: NDArray[np.float64], crop: Crop) -> Relief:
+    """Pixels are turned into the form's own frame, where its surfaces are planes and an ellipsoid."""
+    rows, columns = crop.window
+    x, y, scale = _own_frame(form, outline, (columns.start, rows.start, columns.stop, rows.stop))
+    radius, angle = cv2.cartToPolar(x, y)
+    table = np.stack([form.radii, form.stretch], axis=1)
+    table = np.concatenate([table, table[:1], table[:1]])[None]
+    along = angle * np.float32(RAYS / (2.0 * np.pi))
+    rim = np.asarray(cv2.remap(table, along, np.zeros_like(along), cv2.INTER_LINEAR), np.float32)
+    edge, stretch = rim[:, :, 0], rim[:, :, 1]
+    # pixels beyond the outline take the surface of the outline, so that the blur has something to go on
+    shrink = np.minimum(edge / np.maximum(radius, np.float32(1e-6)), 1.0) / stretch
+    upper, lower = _surfaces(form, np.asarray(x * shrink, np.float32), np.asarray(y * shrink, np.float32))
+    sigma_px = form.rounding * scale
+    if sigma_px > 0.4:
+        upper = np.asarray(cv2.GaussianBlur(upper, (0, 0), sigma_px), np.float32)
+    upper = np.maximum(upper, lower)  # rounding lowers edges, but never below the underside
+    px = np.float32(scale)
+    inward = (edge - radius) * px
+    coverage = np.clip(inward + np.float32(0.5), 0.0, 1.0)
+    return Relief(crop.values, coverage, upper * px, lower * px, np.maximum(inward, 0.0), crop.x0, crop.y0)
+
+
+def _own_frame(
+    form: Form, outline: NDArray[np.float64], box: tuple[int, int, int, int]
+) -> tuple[Floats, Floats, float]:  # fmt: skip
+    """Pixel centres x, y (h, w) in the form's frame and unit, and that unit in px: from the outline's two ends of x."""
+    first, opposite = outline[0], outline[RAYS // 2]
+    length = float(form.radii[0] + form.radii[RAYS // 2])
+    axis = (first - opposite) / length
+    centre = opposite + axis * float(form.radii[RAYS // 2])
+    square = float(axis @ axis)
+    turn = (np.array([[axis[0], axis[1]], [-axis[1], axis[0]]]) / square)[:, :, None]
+    across = (turn[:, 0] * (np.arange(box[0], box[2]) + 0.5 - centre[0])).astype(np.float32)
+    down = (turn[:, 1] * (np.arange(box[1], box[3]) + 0.5 - centre[1])).astype(np.float32)
+    return across[0] + down[0, :, None], across[1] + down[1, :, None], float(np.sqrt(square))
+
+
+def _surfaces(form: Form, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Upper and lower surface at x, y in the form's frame."""
+    e = form.ellipsoid
+    half = np.sqrt(np.maximum(e[2] + x * (e[3] * x + e[4] * y) + e[5] * y * y, np.float32(0.0)))
+    middle = -(e[0] * x + e[1] * y)
+    upper, lower = middle + half, middle - half
+    plane = np.empty_like(x)
+    for faces, surface, meet in ((form.upper, upper, np.minimum), (form.lower, lower, np.maximum)):
+        for a, b, c in faces.tolist():
+            meet(surface, cv2.addWeighted(x, b, y, c, a, dst=plane), out=surface)
+    return upper, lower
+
+
+def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
+    """Lays the particles down one after the other, each as low as what lies there already lets it.
+
+    Yields each particle that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
+    changed in place: zeros to begin with, in the end the height of everything. So a later particle is nowhere under an
+    earlier one, and what a z-buffer would show is what the order shows (truth.py's opaque rule).
+    """
+    size = (height.shape[0], height.shape[1])
+    pixel_size_nm = scene.field_of_view_nm[0] / size[0]
+    for particle, relief in zip(scene.particles, reliefs_of(scene.particles, pixel_size_nm), strict=True):
+        crop = relief.inside(size)
+        if crop is None:
+            continue
+        under = height[crop.window]
+        base = cv2.minMaxLoc(under - crop.lower, crop.mask.view(np.uint8))[1]
+        np.copyto(under, crop.upper + np.float32(base), where=crop.mask)
+        yield particle, crop

@@ -1,0 +1,1 @@
+"""The microscope: the imaging chain and its steps, from intensity to grey levels."""

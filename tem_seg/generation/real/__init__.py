@@ -1,0 +1,1 @@
+"""Real annotated micrographs as material: their particles, backgrounds, or whole images."""
