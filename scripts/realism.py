@@ -1,7 +1,7 @@
 """How real a recipe's micrographs look: next to real ones in a picture, and in figures.
 
-    python scripts/realism.py gold_aunp --out /tmp/gold.png              figures, and 8 synthetic beside 8 real ones
-    python scripts/realism.py gold_aunp --out /tmp/gold.png --shuffle    mixed: guess, then look into /tmp/gold.key.txt
+    python scripts/realism.py gold_aunp --out outputs/gold.png              figures, and 8 synthetic beside 8 real ones
+    python scripts/realism.py gold_aunp --out outputs/gold.png --shuffle    mixed: guess, then see gold.key.txt
     python scripts/realism.py my_experiment --real '../shared/data/my_micrographs/*.tif' --no-table
 
 Appends a row to docs/results/realism.csv, of which docs/generation.md says what the columns mean. Pictures hold real

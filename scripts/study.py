@@ -2,7 +2,7 @@
 
     python scripts/study.py                           every row that is not in docs/results/emps_spheres.csv yet
     python scripts/study.py --rows real cut_paste --images 5 --seeds 0
-    python scripts/study.py --explore --into /tmp/x.csv recipe.black=[0,0]    validation part only, with changed values
+    python scripts/study.py --explore --into outputs/tried.csv seed=7    validation part only, with changed values
 
 Rows: synthetic (i), overlay (ii), real (iii), cut_paste (iv); what each is: conf/experiment/emps_spheres_<row>.yaml.
 A row's key is its name, number of real micrographs, seed, steps, and a digest of its configuration and

@@ -72,10 +72,10 @@ def build_dataset(
     open_splits = {split: n for split, n in counts.items() if n and not (folder / split / "dataset.json").is_file()}
     for split in open_splits:
         (folder / split / "images").mkdir(parents=True, exist_ok=True)
-    todo = [(split, i) for split, n in open_splits.items() for i in range(n) if not _is_whole(_part(folder, split, i))]
+    left = [(split, i) for split, n in open_splits.items() for i in range(n) if not _is_whole(_part(folder, split, i))]
     total = sum(open_splits.values())
-    with _progress_bar(total, total - len(todo), progress) as advance:
-        _run(job, todo, min(workers, max(1, len(todo) // AT_LEAST_A_WORKER)), advance)
+    with _progress_bar(total, total - len(left), progress) as advance:
+        _run(job, left, min(workers, max(1, len(left) // AT_LEAST_A_WORKER)), advance)
     for split, n in counts.items():
         if n:
             _finish_split(job, split, n)
@@ -157,10 +157,10 @@ def _check_counts(counts: dict[str, int], workers: int) -> None:
 _job: Job | None = None  # of a worker process, set once by _start_worker: a task then is two small values
 
 
-def _run(job: Job, todo: list[tuple[str, int]], workers: int, advance: Callable[[], None]) -> None:
+def _run(job: Job, left: list[tuple[str, int]], workers: int, advance: Callable[[], None]) -> None:
     if workers == 1:
         with _one_opencv_thread():
-            for split, index in todo:
+            for split, index in left:
                 make_image(job, split, index)
                 advance()
         return
@@ -168,7 +168,7 @@ def _run(job: Job, todo: list[tuple[str, int]], workers: int, advance: Callable[
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(job,))
     try:
-        futures: list[Future[None]] = [pool.submit(_task, split, index) for split, index in todo]
+        futures: list[Future[None]] = [pool.submit(_task, split, index) for split, index in left]
         for future in as_completed(futures):
             future.result()
             advance()

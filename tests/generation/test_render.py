@@ -10,7 +10,8 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Modality, Scene
 from tem_seg.data.rle import decode
-from tem_seg.generation.microscope.imaging import Imaging, MassThickness
+from tem_seg.generation.contrast.mass_thickness import MassThickness
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.recipes.gold_aunp import GoldAuNP
 from tem_seg.generation.render import check_pair, render
 

@@ -10,7 +10,7 @@ import lightning as L
 import pandas as pd
 import pytest
 import torch
-from training_scenes import TinyModel, equal_states
+from training_scenes import KillAt, Killed, TinyModel, equal_states
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
@@ -63,19 +63,6 @@ class Fit:
 
     def curves(self) -> pd.DataFrame:
         return pd.read_csv(self.folder / "metrics.csv")
-
-
-class Killed(BaseException):
-    """Neither an Exception nor an interrupt: nothing in the loop may tidy up after it, as with kill -9."""
-
-
-class KillAt(L.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
-        if trainer.global_step == self.step:
-            raise Killed
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from training_scenes import TinyModel, equal_states
+from training_scenes import KillAt, Killed, TinyModel, equal_states
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
@@ -97,19 +97,6 @@ def test_micrographs_without_particles_are_negative_examples(fresh: Fresh) -> No
 
 
 # ------------------------------------------------------------------------------------------------- the whole loop
-
-
-class Killed(BaseException):
-    """As kill -9: nothing may tidy up after it."""
-
-
-class KillAt(L.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
-        if trainer.global_step == self.step:
-            raise Killed
 
 
 def trained(source: Any, folder: Path, workers: int, *callbacks: L.Callback) -> dict[str, Any]:

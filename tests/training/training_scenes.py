@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -70,3 +71,16 @@ class TinyModel(SegmentationModel):
 def equal_states(a: dict[str, Any], b: dict[str, Any]) -> bool:
     """Bit for bit."""
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+class Killed(BaseException):
+    """Neither an Exception nor an interrupt: nothing in the loop may tidy up after it, as with kill -9."""
+
+
+class KillAt(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
+        if trainer.global_step == self.step:
+            raise Killed

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.types import Scene
-from tem_seg.generation import raster
+from tem_seg.generation.contrast.mass_thickness import interior, transmission
 from tem_seg.generation.microscope import noise
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, log_uniform, uniform
 
@@ -27,7 +27,7 @@ SHRINK = 2
 class HoleyCarbon:
     """Contrast: transmission exp(−Σ μ t) of particles on holey carbon. Its holes are no particles.
 
-    Particles scatter as in imaging.MassThickness, with ``granules`` instead of diffraction contrast.
+    Particles scatter as in mass_thickness.MassThickness.
     Holes lie anywhere without touching (perforated by droplets), or on a square lattice (lithography). The web
     rises from their edge to its thickness and may be thicker right at it, where surface tension drew it together.
     """
@@ -60,19 +60,8 @@ class HoleyCarbon:
 
     def __call__(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> Field:
         """Transmission (H, W) float32 in (0, 1]."""
-        pixel_nm = scene.field_of_view_nm[0] / image_size[0]
-        density = self.support(image_size, pixel_nm, rng)
-        outlines = [particle.outline_nm / pixel_nm for particle in scene.particles]
-        crops = raster.thicknesses_nm(scene.particles, outlines)
-        for particle, crop in zip(scene.particles, crops, strict=True):
-            scattered = crop.values * np.float32(particle.contrast["scattering_per_nm"])
-            grains = granules(scattered.shape, particle.contrast, pixel_nm, rng)
-            if grains is not None:
-                scattered *= grains
-            inside = raster.cut(raster.Crop(scattered, crop.x0, crop.y0), image_size)
-            if inside is not None:
-                density[inside.window] += inside.values
-        return np.exp(np.negative(density, out=density), out=density)
+        support = self.support(image_size, scene.field_of_view_nm[0] / image_size[0], rng)
+        return transmission(support, scene, interior(scene, image_size, rng))
 
     def support(self, image_size: tuple[int, int], pixel_nm: float, rng: np.random.Generator) -> Field:
         """−ln(transmission) (H, W) float32 of web and film."""
@@ -106,26 +95,6 @@ class HoleyCarbon:
         else:
             centres, radii = _scattered(field_nm, median, uniform(rng, self.spread), share, rng)
         return list(_ovals(centres, radii, aspect, rng))
-
-
-def granules(
-    size: tuple[int, int], contrast: dict[str, float], pixel_nm: float, rng: np.random.Generator
-) -> Field | None:  # fmt: skip
-    """Factor (h, w) on the scattering of a granular particle; None for a smooth one.
-
-    contrast: granular, the relative standard deviation (absent: 0), and grain_nm, the grains' diameter.
-    """
-    strength = contrast.get("granular", 0.0)
-    if strength == 0.0:
-        return None
-    field = noise.normal(size, rng)
-    # a grain's profile is taken as a Gaussian of that full width at half maximum
-    sigma = float(np.clip(contrast["grain_nm"] / pixel_nm / 2.355, 0.3, max(size) / 6.0))
-    field = np.asarray(cv2.GaussianBlur(field, (0, 0), sigma), np.float32)
-    spread = float(cv2.meanStdDev(field)[1][0, 0])
-    field *= np.float32(strength / spread if spread > 0 else 0.0)
-    field += np.float32(1.0)
-    return np.maximum(field, np.float32(0.0), out=field)
 
 
 def _rise(solid: NDArray[np.uint8], edge_px: float, rim: float) -> Field:

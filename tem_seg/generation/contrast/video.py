@@ -6,7 +6,7 @@ A film that drifts with the stage, and a camera whose gain does not flicker, unl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -16,8 +16,10 @@ from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Particle, Scene
 from tem_seg.generation import raster
 from tem_seg.generation.contrast import diffraction
+from tem_seg.generation.contrast.mass_thickness import transmission
 from tem_seg.generation.microscope import noise
 from tem_seg.generation.microscope.exposure import Exposure
+from tem_seg.generation.microscope.imaging import Defocus
 from tem_seg.generation.ranges import POSITIVE, Range, check, log_uniform, uniform
 
 LANCZOS = 4
@@ -39,35 +41,20 @@ class FrameScene(Scene):
 
 
 @dataclass(frozen=True)
-class FilmedMassThickness:
-    """Bright field at a defocus: imaging.MassThickness and imaging.Optics in one, for scenes that move.
+class FilmedMassThickness(Defocus):
+    """Bright field at a defocus: MassThickness and imaging.Optics in one, for scenes that move.
 
     The film's grain drifts with the scene, and every particle keeps its texture, which turns and grows with it: both
     hang on the rng alone, which is the same for all frames. Particles say how they are turned and which texture they
     have in contrast["turn"] (rad) and contrast["texture"] (a number).
     """
 
-    fresnel_px: Range
-    """√(wavelength · defocus) in px: width of fringe and grain."""
-    fringe: Range
-    """Overshoot at an opaque edge over the background; negative is overfocus."""
-    grain: Range
-    """Relative standard deviation of the film's grain."""
-    unevenness: Range
-    """Relative standard deviation of slow changes of the liquid's or film's thickness; they stay where they are."""
-    blur_px: Range
-    """Standard deviation of the blur: partial coherence, and scattering in the liquid."""
-
-    def __post_init__(self) -> None:
-        limits = {"fresnel_px": POSITIVE, "grain": (0.0, 1.0), "unevenness": (0.0, 1.0), "blur_px": POSITIVE}
-        check(self, limits | {"fringe": (-2.0, 2.0)})
-
     def __call__(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
         """Relative intensity (H, W) float32 >= 0, about 1 in the background."""
         seed = int(rng.integers(2**63))
         fresnel_px, blur_px = log_uniform(rng, self.fresnel_px), log_uniform(rng, self.blur_px)
         fringe, strength = np.float32(uniform(rng, self.fringe)), np.float32(uniform(rng, self.grain))
-        pixels = _transmission(scene, image_size, seed)
+        pixels = transmission(np.zeros(image_size, np.float32), scene, partial(_texture, seed))
         pixels += fringe * (pixels - cv2.GaussianBlur(pixels, (0, 0), 0.7 * fresnel_px))
         if strength > 0:
             film = self._film(seed, image_size, fresnel_px, blur_px / 2.0)
@@ -117,24 +104,8 @@ def _lanczos(shift: float) -> NDArray[np.float64]:
     return np.asarray(kernel / kernel.sum())
 
 
-def _transmission(scene: Scene, image_size: tuple[int, int], seed: int) -> NDArray[np.float32]:
-    density = np.zeros(image_size, np.float32)
-    pixel_size_nm = scene.field_of_view_nm[0] / image_size[0]
-    outlines = [particle.outline_nm / pixel_size_nm for particle in scene.particles]
-    crops = raster.thicknesses_nm(scene.particles, outlines)
-    for particle, outline_px, crop in zip(scene.particles, outlines, crops, strict=True):
-        scattered = crop.values * np.float32(particle.contrast["scattering_per_nm"])
-        factor = _texture(particle, outline_px, crop, seed)
-        if factor is not None:
-            scattered *= factor
-        inside = raster.cut(raster.Crop(scattered, crop.x0, crop.y0), image_size)
-        if inside is not None:
-            density[inside.window] += inside.values
-    return np.asarray(np.exp(-density), np.float32)
-
-
 def _texture(
-    particle: Particle, outline_px: NDArray[np.float64], crop: raster.Crop, seed: int
+    seed: int, particle: Particle, outline_px: NDArray[np.float64], crop: raster.Crop
 ) -> NDArray[np.float32] | None:
     """Factor (h, w) on the particle's scattering: its own texture, turned and scaled as it is now."""
     if "texture" not in particle.contrast or min(crop.values.shape) < diffraction.MIN_PX:

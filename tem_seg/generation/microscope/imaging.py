@@ -12,20 +12,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Modality, Scene
-from tem_seg.generation import raster
-from tem_seg.generation.contrast import diffraction
 from tem_seg.generation.microscope import noise
 from tem_seg.generation.microscope.exposure import Contrast, Exposure, Step
 from tem_seg.generation.ranges import POSITIVE, Range, check, describe, log_uniform, uniform
 from tem_seg.generation.recipe import Picture
 
 __all__ = [
-    "Contrast", "Exposure", "Illumination", "Imaging", "MassThickness", "Optics", "ShotNoise", "Step",
+    "Contrast", "Exposure", "Illumination", "Imaging", "Optics", "ShotNoise", "Step",
 ]  # fmt: skip
 
 
@@ -81,37 +78,8 @@ def _pixel_size_nm(scene: Scene, image_size: tuple[int, int]) -> float:
 
 
 @dataclass(frozen=True)
-class MassThickness:
-    """Bright field with an objective aperture: transmission exp(−Σ μ t), multiplied where particles overlap.
-
-    μ is each particle's contrast["scattering_per_nm"] (1 / nm; 0 makes it invisible), t its thickness, and
-    diffraction.texture a factor on μ. Beer-Lambert mass-thickness contrast: Reimer & Kohl, Transmission Electron
-    Microscopy, 5th ed., section 6.1.
-    """
-
-    def __call__(self, scene: Scene, image_size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Transmission (H, W) float32 in (0, 1], 1 where there is no particle."""
-        density = np.zeros(image_size, np.float32)
-        pixel_size_nm = scene.field_of_view_nm[0] / image_size[0]
-        outlines = [particle.outline_nm / pixel_size_nm for particle in scene.particles]
-        crops = raster.thicknesses_nm(scene.particles, outlines)
-        for particle, crop in zip(scene.particles, crops, strict=True):
-            factor = diffraction.texture(particle.contrast, crop.values, rng)
-            scattered = crop.values * np.float32(particle.contrast["scattering_per_nm"])
-            if factor is not None:
-                scattered *= factor
-            inside = raster.cut(raster.Crop(scattered, crop.x0, crop.y0), image_size)
-            if inside is not None:
-                density[inside.window] += inside.values
-        return np.exp(np.negative(density, out=density), out=density)
-
-
-@dataclass(frozen=True)
-class Optics:
-    """Defocus: Fresnel fringe along edges, grain of the carbon film, blur.
-
-    One length sets fringe and grain, as in the microscope: √(wavelength · defocus).
-    """
+class Defocus:
+    """A lens at a defocus. One length sets fringe and grain, as in the microscope: √(wavelength · defocus)."""
 
     fresnel_px: Range
     """√(wavelength · defocus) in px."""
@@ -127,6 +95,11 @@ class Optics:
     def __post_init__(self) -> None:
         limits = {"fresnel_px": POSITIVE, "grain": (0.0, 1.0), "unevenness": (0.0, 1.0), "blur_px": POSITIVE}
         check(self, limits | {"fringe": (-2.0, 2.0)})
+
+
+@dataclass(frozen=True)
+class Optics(Defocus):
+    """Defocus: Fresnel fringe along edges, grain of the carbon film, blur."""
 
     def __call__(self, exposure: Exposure, rng: np.random.Generator) -> None:
         size = (exposure.pixels.shape[0], exposure.pixels.shape[1])

@@ -77,3 +77,15 @@ class RealImages:
         """What the images depend on, JSON-able; their place, since files that are used whole stay there."""
         place = {"place": str(getattr(self.reader, "root", "")), "reader": self.reader.identity()}
         return place | {"split": self.split, "images": self.images, "seed": self.seed}
+
+
+def grey_levels(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """8-bit pictures as they are; others scaled so that their 99.9 percentile is 230, and nothing is negative.
+
+    Black stays black: transmission is a ratio, which a stretch from the darkest pixel would change.
+    """
+    if pixels.min() >= 0 and pixels.max() <= 255 and pixels.max() > 1:
+        return pixels
+    above = pixels - min(float(pixels.min()), 0.0)
+    scale = np.float32(230.0 / max(float(np.percentile(above, 99.9)), 1e-12))
+    return np.asarray(np.minimum(above * scale, np.float32(255.0)), np.float32)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Instances
-from tem_seg.data.images import normalise
 from tem_seg.generation.real import ground
 from tem_seg.generation.real.cutting import Cutting, cut_out, signed_distance
-from tem_seg.generation.real.images import RealImages
+from tem_seg.generation.real.images import RealImages, grey_levels
 from tem_seg.generation.real.sifting import MIN_GROUND, Sifting, Whole, is_open, measured, sift, why_empty
 
 Field = NDArray[np.float32]
@@ -100,9 +99,7 @@ class Pool:
 def take_apart(images: RealImages, index: int, particles: list[Whole], synthetic_backgrounds: bool) -> Source:
     """Image ``index`` → its backgrounds, and its particles cut out."""
     micrograph = images.micrograph(index)
-    pixels = micrograph.pixels
-    if pixels.min() < 0 or pixels.max() > 255 or pixels.max() <= 1:
-        pixels = normalise(pixels) * np.float32(255.0)
+    pixels = grey_levels(micrograph.pixels)
     rng = child_rng(0, "pool", index)
     owner = np.zeros(pixels.shape, np.int32)
     for number, particle in enumerate(particles, start=1):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.types import Micrograph
 from tem_seg.data import rle
 from tem_seg.data.images import read_micrograph
-from tem_seg.generation.real.images import RealImages
+from tem_seg.generation.real.images import RealImages, grey_levels
 from tem_seg.generation.real.pool import background_of
 
 Pixels = NDArray[np.float32]
@@ -39,31 +39,28 @@ class Substrates(Protocol):
         """What they depend on, JSON-able."""
 
 
-def grey_levels(pixels: Pixels) -> Pixels:
-    """8-bit pictures as they are; others scaled so that their 99.9 percentile is 230, and nothing is negative."""
-    if pixels.min() >= 0 and pixels.max() <= 255 and pixels.max() > 1:
-        return pixels
-    above = pixels - min(float(pixels.min()), 0.0)
-    return np.asarray(above * np.float32(230.0 / max(float(np.percentile(above, 99.9)), 1e-12)), np.float32)
+class _Kept(ABC):
+    """The last few substrates stay in memory, so that a process prepares each of a small folder once."""
 
+    def substrate(self, index: int) -> tuple[Pixels, float | None]:
+        """Number ``index``, in a fixed order."""
+        if index not in self._held:
+            if len(self._held) >= KEPT:
+                self._held.pop(next(iter(self._held)))
+            self._held[index] = self._made(index)
+        return self._held[index]
 
-@dataclass
-class _Kept:
-    """The last few substrates, so that a process prepares each of a small folder once."""
+    @abstractmethod
+    def _made(self, index: int) -> tuple[Pixels, float | None]:
+        """What ``substrate`` gives, prepared anew."""
 
-    make: Callable[[int], tuple[Pixels, float | None]]
-    held: dict[int, tuple[Pixels, float | None]] = field(default_factory=dict)
-
-    def __call__(self, index: int) -> tuple[Pixels, float | None]:
-        if index not in self.held:
-            if len(self.held) >= KEPT:
-                self.held.pop(next(iter(self.held)))
-            self.held[index] = self.make(index)
-        return self.held[index]
+    @cached_property
+    def _held(self) -> dict[int, tuple[Pixels, float | None]]:
+        return {}
 
 
 @dataclass(frozen=True)
-class SubstrateFolder:
+class SubstrateFolder(_Kept):
     """All micrographs of a folder: bare film, taken beside the particles. Read by data.images.read_micrograph."""
 
     root: str | Path
@@ -78,17 +75,9 @@ class SubstrateFolder:
     def __len__(self) -> int:
         return len(self._files)
 
-    @cached_property
-    def _kept(self) -> _Kept:
-        return _Kept(self._read)
-
-    def _read(self, index: int) -> tuple[Pixels, float | None]:
+    def _made(self, index: int) -> tuple[Pixels, float | None]:
         micrograph: Micrograph = read_micrograph(self._files[index])
         return grey_levels(micrograph.pixels), micrograph.pixel_size_nm
-
-    def substrate(self, index: int) -> tuple[Pixels, float | None]:
-        """File number ``index`` in the order of names."""
-        return self._kept(index)
 
     def identity(self) -> dict[str, Any]:
         """Names and lengths of the files."""
@@ -96,7 +85,7 @@ class SubstrateFolder:
 
 
 @dataclass(frozen=True)
-class InpaintedSubstrates:
+class InpaintedSubstrates(_Kept):
     """What lies between and behind the particles of annotated micrographs (pool.background_of).
 
     max_covered: micrographs of which particles cover more than this share are left out: what lies under is a guess.
@@ -122,19 +111,10 @@ class InpaintedSubstrates:
     def __len__(self) -> int:
         return len(self._chosen)
 
-    @cached_property
-    def _kept(self) -> _Kept:
-        return _Kept(self._make)
-
-    def _make(self, index: int) -> tuple[Pixels, float | None]:
+    def _made(self, index: int) -> tuple[Pixels, float | None]:
         number = self._chosen[index]
         micrograph = self.images.micrograph(number)
-        instances = self.images.items[number][1]
-        return background_of(grey_levels(micrograph.pixels), instances), micrograph.pixel_size_nm
-
-    def substrate(self, index: int) -> tuple[Pixels, float | None]:
-        """Image number ``index`` of those that are kept, its particles painted over."""
-        return self._kept(index)
+        return background_of(grey_levels(micrograph.pixels), self.images.items[number][1]), micrograph.pixel_size_nm
 
     def identity(self) -> dict[str, Any]:
         """The images and the limit."""

@@ -19,6 +19,7 @@ from tem_seg.generation.contrast.supports import Support, SupportedScene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
 from tem_seg.generation.scenes.materials import checked_materials, picked, signal_per_nm
 from tem_seg.generation.scenes.scatter import Sites, compact_outlines, scatter
+from tem_seg.generation.scenes.sizes import check_smallest, log_normal, mean_area
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e3),
@@ -87,11 +88,7 @@ class CatalystHAADF:
         object.__setattr__(self, "min_visible_px", int(self.min_visible_px))
         object.__setattr__(self, "metals", checked_materials("CatalystHAADF.metals", self.metals))
         object.__setattr__(self, "supports", checked_materials("CatalystHAADF.supports", self.supports, forms=True))
-        if self.min_diameter_px > self.diameter_px[0] * 1.5:
-            raise UserError(
-                f"CatalystHAADF.min_diameter_px {self.min_diameter_px:g} cuts off most particles: it must not exceed "
-                f"1.5 × the smallest median, diameter_px[0] = {self.diameter_px[0]:g}"
-            )
+        check_smallest("CatalystHAADF", self.min_diameter_px, self.diameter_px, 1.5)
 
     def identity(self) -> dict[str, Any]:
         """Class and parameters."""
@@ -125,24 +122,12 @@ class CatalystHAADF:
         signal, height = signal_per_nm(metal["atomic_number"], metal["atoms_per_nm3"]), uniform(rng, self.height)
         seen = signal * height / (1.0 + (2.35 * PROBE_PX * pixel_nm / median_nm) ** 2)  # as scatter reckons it
         support = self._support(rng, median_nm, seen, coverage, field_nm, image_size)
-        diameters = self._diameters_nm(rng, count, median_nm, sigma, pixel_nm)
+        diameters = log_normal(rng, count, median_nm, sigma, (self.min_diameter_px * pixel_nm, np.inf))
         particles = self._particles(rng, diameters, signal, height, support, field_nm, pixel_nm)
         return SupportedScene(tuple(particles), field_nm, support=support)
 
     def _room(self, image_size: tuple[int, int], coverage: float, median_px: float, sigma: float) -> int:
-        mean_area = np.pi / 4.0 * (median_px * np.exp(sigma * sigma)) ** 2  # mean of d² of a log-normal d
-        return int(self.max_coverage * coverage * image_size[0] * image_size[1] / mean_area)
-
-    def _diameters_nm(
-        self, rng: np.random.Generator, count: int, median_nm: float, sigma: float, pixel_nm: float
-    ) -> NDArray[np.float64]:  # fmt: skip
-        """Equivalent diameters: log-normal, those below min_diameter_px drawn again."""
-        smallest = self.min_diameter_px * pixel_nm
-        diameters = median_nm * np.exp(sigma * rng.standard_normal(count))
-        for _ in range(20):
-            small = diameters < smallest
-            diameters[small] = median_nm * np.exp(sigma * rng.standard_normal(int(small.sum())))
-        return np.maximum(diameters, smallest)
+        return int(self.max_coverage * coverage * image_size[0] * image_size[1] / mean_area(median_px, sigma))
 
     def _support(
         self, rng: np.random.Generator, median_nm: float, seen: float, coverage: float, field_nm: tuple[float, float],

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
+from tem_seg.generation.scenes.kinds import categories_of, checked_kinds, drawn_kinds
 from tem_seg.generation.scenes.placement import Crowding, place
 from tem_seg.generation.scenes.shapes import SHAPES, Roughness, Silhouette
+from tem_seg.generation.scenes.sizes import Magnification, biggest_median_px, check_smallest, log_normal, mean_area
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e4),
@@ -64,17 +66,13 @@ class GoldAuNP:
     def __post_init__(self) -> None:
         check(self, RANGES, NUMBERS)
         object.__setattr__(self, "min_visible_px", int(self.min_visible_px))
-        object.__setattr__(self, "shapes", _checked_shapes(self.shapes))
-        if self.min_diameter_px > self.diameter_px[0] * 1.5:
-            raise UserError(
-                f"GoldAuNP.min_diameter_px {self.min_diameter_px:g} cuts off most particles: it must not exceed "
-                f"1.5 × the smallest median, diameter_px[0] = {self.diameter_px[0]:g}"
-            )
+        object.__setattr__(self, "shapes", checked_kinds("GoldAuNP.shapes", self.shapes, SHAPES))
+        check_smallest("GoldAuNP", self.min_diameter_px, self.diameter_px, 1.5)
 
     @property
     def categories(self) -> tuple[str, ...]:
         """Categories in the order in which ``shapes`` first names them."""
-        return tuple(dict.fromkeys(str(entry["category"]) for entry in self.shapes.values()))
+        return categories_of(self.shapes)
 
     def identity(self) -> dict[str, Any]:
         """Class and parameters."""
@@ -91,56 +89,33 @@ class GoldAuNP:
                 f"({most} of them do, or as many of {biggest_px:.1f} px): ask for fewer particles, smaller diameter_px "
                 "or larger images"
             )
-        for diameter in self.diameter_nm:
-            low, high = self._pixel_sizes_nm(diameter, image_size)
-            if low > high:
-                raise UserError(
-                    f"GoldAuNP.pixel_size_nm {list(self.pixel_size_nm)} shows particles of diameter_nm {diameter:g} "
-                    f"at no diameter within diameter_px {list(self.diameter_px)} (here at most {biggest_px:.1f} px): "
-                    "widen one of them"
-                )
+        self._magnification.check(self.diameter_nm, biggest_px)
 
     def draw(self, rng: np.random.Generator, image_size: tuple[int, int] = (512, 512)) -> Scene:
         """One scene for an image of (H, W) px; its pixel size is field_of_view_nm over image size."""
         median_nm, sigma = log_uniform(rng, self.diameter_nm), uniform(rng, self.sigma_log)
-        pixel_nm = log_uniform(rng, self._pixel_sizes_nm(median_nm, image_size))
+        pixel_nm = log_uniform(rng, self._magnification.pixel_sizes_nm(median_nm, self._biggest_median_px(image_size)))
         field_nm = (image_size[0] * pixel_nm, image_size[1] * pixel_nm)
         if rng.random() < self.empty_fraction:
             return Scene((), field_nm)
-        mean_area = np.pi / 4.0 * (median_nm * np.exp(sigma * sigma)) ** 2  # mean of d² of a log-normal d
-        room = int(self.max_coverage * field_nm[0] * field_nm[1] / mean_area)
+        room = int(self.max_coverage * field_nm[0] * field_nm[1] / mean_area(median_nm, sigma))
         most = int(min(self.particles[1], max(self.particles[0], room)))
         count = int(rng.integers(int(self.particles[0]), most + 1))
-        diameters = self._diameters_nm(rng, count, median_nm, sigma, pixel_nm)
+        diameters = log_normal(rng, count, median_nm, sigma, (self.min_diameter_px * pixel_nm, np.inf))
         return Scene(tuple(self._particles(rng, diameters, median_nm, pixel_nm, field_nm)), field_nm)
 
+    @property
+    def _magnification(self) -> Magnification:
+        return Magnification("GoldAuNP", self.diameter_px, self.pixel_size_nm)
+
     def _biggest_median_px(self, image_size: tuple[int, int]) -> float:
-        """Largest median diameter at which the fewest particles, with the widest spread, stay within max_coverage."""
-        share = self.max_coverage * image_size[0] * image_size[1] / max(self.particles[0], 1.0)
-        return float(np.sqrt(share / (np.pi / 4.0)) / np.exp(self.sigma_log[1] ** 2))
-
-    def _pixel_sizes_nm(self, median_nm: float, image_size: tuple[int, int]) -> Range:
-        largest_px = min(self.diameter_px[1], self._biggest_median_px(image_size))
-        return max(self.pixel_size_nm[0], median_nm / largest_px), min(
-            self.pixel_size_nm[1], median_nm / self.diameter_px[0]
-        )
-
-    def _diameters_nm(
-        self, rng: np.random.Generator, count: int, median_nm: float, sigma: float, pixel_nm: float
-    ) -> NDArray[np.float64]:  # fmt: skip
-        """Equivalent diameters: log-normal, those below min_diameter_px drawn again."""
-        smallest = self.min_diameter_px * pixel_nm
-        diameters = median_nm * np.exp(sigma * rng.standard_normal(count))
-        for _ in range(20):
-            small = diameters < smallest
-            diameters[small] = median_nm * np.exp(sigma * rng.standard_normal(int(small.sum())))
-        return np.maximum(diameters, smallest)
+        return biggest_median_px(self.particles[0], self.max_coverage, self.sigma_log[1], image_size)
 
     def _particles(
         self, rng: np.random.Generator, diameters: NDArray[np.float64], median_nm: float, pixel_nm: float,
         field_nm: tuple[float, float],
     ) -> list[Particle]:  # fmt: skip
-        names = self._shape_names(rng, len(diameters))
+        names = drawn_kinds(rng, self.shapes, self.shapes_per_image, len(diameters))
         rough = Roughness(uniform(rng, self.corner), uniform(rng, self.irregularity))
         drawn = [SHAPES[name](rng, rough) for name in names]
         outlines = [_turned(shape.outline, rng) * size for shape, size in zip(drawn, diameters, strict=True)]
@@ -158,20 +133,10 @@ class GoldAuNP:
                 found.append(Particle(outline + centre, float(shape.height * size), name, category, contrast))
         return [found[i] for i in rng.permutation(len(found))]  # which one lies on top is chance
 
-    def _shape_names(self, rng: np.random.Generator, count: int) -> list[str]:
-        """A batch holds few shapes: some are picked by weight for the image, then one of them for each particle."""
-        names = list(self.shapes)
-        weights = np.array([self.shapes[name]["weight"] for name in names], float)
-        most = int(np.count_nonzero(weights))
-        low, high = (min(int(n), most) for n in self.shapes_per_image)
-        picked = rng.choice(len(names), int(rng.integers(low, high + 1)), replace=False, p=weights / weights.sum())
-        shares = weights[picked] * rng.exponential(size=len(picked))
-        return [names[i] for i in rng.choice(picked, count, p=shares / shares.sum())]
-
     def _contrast(
         self, rng: np.random.Generator, shape: Silhouette, scattering: float, crystalline: float
     ) -> dict[str, float]:
-        """What imaging.MassThickness needs to know. Crystals that happen to meet a Bragg condition are darker."""
+        """What contrast.MassThickness needs to know. Crystals that happen to meet a Bragg condition are darker."""
         contrast = {"scattering_per_nm": scattering, "bevel": shape.bevel, "edge_power": shape.edge_power}
         if rng.random() >= crystalline:
             return contrast
@@ -193,18 +158,3 @@ def _turned(outline: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
     angle = rng.uniform(0.0, 2.0 * np.pi)
     cosine, sine = np.cos(angle), np.sin(angle)
     return np.asarray(outline @ np.array([[cosine, sine], [-sine, cosine]]))
-
-
-def _checked_shapes(shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    plain = {str(name): dict(entry) for name, entry in shapes.items() if entry is not None}
-    for name, entry in plain.items():
-        if name not in SHAPES:
-            raise UserError(f"GoldAuNP.shapes: no shape {name!r}; there are {', '.join(SHAPES)}")
-        if set(entry) != {"weight", "category"}:
-            raise UserError(f"GoldAuNP.shapes.{name} must have the keys weight and category, got {sorted(entry)}")
-        weight = entry["weight"]
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-            raise UserError(f"GoldAuNP.shapes.{name}.weight must be a number of at least 0, got {weight!r}")
-    if not any(entry["weight"] for entry in plain.values()):
-        raise UserError("GoldAuNP.shapes: at least one shape needs a weight above 0")
-    return plain

@@ -15,10 +15,11 @@ from tem_seg.generation import ranges
 from tem_seg.generation.contrast.video import FrameScene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, log_uniform, uniform
 from tem_seg.generation.scenes.dynamics import Motion, simulate
-from tem_seg.generation.scenes.filming import Look, bodies_of, checked_processes, checked_shapes, film, new_forms
+from tem_seg.generation.scenes.filming import Look, bodies_of, checked_processes, film, new_forms
+from tem_seg.generation.scenes.kinds import categories_of, checked_kinds
 from tem_seg.generation.scenes.placement import Crowding
-from tem_seg.generation.scenes.shapes import Roughness
-from tem_seg.generation.scenes.sizes import log_normal, mean_area
+from tem_seg.generation.scenes.shapes import SHAPES, Roughness
+from tem_seg.generation.scenes.sizes import Magnification, biggest_median_px, check_smallest, log_normal, mean_area
 
 RANGES: dict[str, Range] = {
     "particles": NOT_NEGATIVE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (2.0, 1e4),
@@ -101,13 +102,9 @@ class InsituVideo:
         check(self, RANGES, NUMBERS)
         for name in ("frames", "min_visible_px"):
             object.__setattr__(self, name, int(getattr(self, name)))
-        object.__setattr__(self, "shapes", checked_shapes("InsituVideo", self.shapes))
+        object.__setattr__(self, "shapes", checked_kinds("InsituVideo.shapes", self.shapes, SHAPES))
         object.__setattr__(self, "processes", checked_processes("InsituVideo", self.processes))
-        if self.min_diameter_px > self.diameter_px[0]:
-            raise UserError(
-                f"InsituVideo.min_diameter_px {self.min_diameter_px:g} must not exceed the smallest median, "
-                f"diameter_px[0] = {self.diameter_px[0]:g}"
-            )
+        check_smallest("InsituVideo", self.min_diameter_px, self.diameter_px, 1.0)
         if np.pi / 4.0 * self.min_diameter_px**2 < 1.3 * self.min_visible_px:
             raise UserError(
                 f"InsituVideo.min_diameter_px {self.min_diameter_px:g}: discs of that size have hardly the "
@@ -118,7 +115,7 @@ class InsituVideo:
     @property
     def categories(self) -> tuple[str, ...]:
         """Categories in the order in which ``shapes`` first names them."""
-        return tuple(dict.fromkeys(str(entry["category"]) for entry in self.shapes.values()))
+        return categories_of(self.shapes)
 
     def identity(self) -> dict[str, Any]:
         """Class and parameters."""
@@ -136,14 +133,7 @@ class InsituVideo:
                 f"px do not fit in {image_size[0]} × {image_size[1]} px at max_coverage {self.max_coverage:g}, {fit} "
                 "do: ask for fewer particles, smaller diameter_px or larger images"
             )
-        for diameter in self.diameter_nm:
-            low, high = self._pixel_sizes_nm(diameter, image_size)
-            if low > high:
-                raise UserError(
-                    f"InsituVideo.pixel_size_nm {list(self.pixel_size_nm)} shows particles of diameter_nm "
-                    f"{diameter:g} at no diameter within diameter_px {list(self.diameter_px)} (here at most "
-                    f"{biggest_px:.1f} px): widen one of them"
-                )
+        self._magnification.check(self.diameter_nm, biggest_px)
 
     def draw(self, rng: np.random.Generator, image_size: tuple[int, int] = (512, 512)) -> FrameScene:
         """The first frame."""
@@ -167,15 +157,12 @@ class InsituVideo:
     def _kept(self) -> dict[tuple[int, int, int], list[FrameScene]]:
         return {}
 
-    def _biggest_median_px(self, image_size: tuple[int, int]) -> float:
-        share = self.max_coverage * image_size[0] * image_size[1] / max(self.particles[0], 1.0)
-        return float(np.sqrt(share / mean_area(1.0, self.sigma_log[1])))
+    @property
+    def _magnification(self) -> Magnification:
+        return Magnification("InsituVideo", self.diameter_px, self.pixel_size_nm)
 
-    def _pixel_sizes_nm(self, median_nm: float, image_size: tuple[int, int]) -> Range:
-        largest_px = min(self.diameter_px[1], self._biggest_median_px(image_size))
-        return max(self.pixel_size_nm[0], median_nm / largest_px), min(
-            self.pixel_size_nm[1], median_nm / self.diameter_px[0]
-        )
+    def _biggest_median_px(self, image_size: tuple[int, int]) -> float:
+        return biggest_median_px(self.particles[0], self.max_coverage, self.sigma_log[1], image_size)
 
     def _simulated(self, rng: np.random.Generator, image_size: tuple[int, int]) -> list[FrameScene]:
         setting = self._setting(rng, image_size)
@@ -200,7 +187,7 @@ class InsituVideo:
 
     def _setting(self, rng: np.random.Generator, image_size: tuple[int, int]) -> Setting:
         median_nm, sigma = log_uniform(rng, self.diameter_nm), uniform(rng, self.sigma_log)
-        pixel_nm = log_uniform(rng, self._pixel_sizes_nm(median_nm, image_size))
+        pixel_nm = log_uniform(rng, self._magnification.pixel_sizes_nm(median_nm, self._biggest_median_px(image_size)))
         interval = log_uniform(rng, self.frame_interval_s)
         field_nm = (image_size[0] * pixel_nm, image_size[1] * pixel_nm)
         return Setting(median_nm, sigma, pixel_nm, field_nm, interval, interval * max(1, self.frames - 1))

@@ -13,7 +13,7 @@ from tem_seg.core.types import Particle, Scene
 from tem_seg.generation.ranges import NOT_NEGATIVE, POSITIVE, SHARE, Range, check, describe, log_uniform, uniform
 from tem_seg.generation.scenes.packing import Packing, settle
 from tem_seg.generation.scenes.shapes import area
-from tem_seg.generation.scenes.sizes import mean_area
+from tem_seg.generation.scenes.sizes import Magnification, biggest_median_px, check_smallest, mean_area
 from tem_seg.generation.scenes.spheres import Batch, Material
 
 RANGES: dict[str, Range] = {
@@ -63,11 +63,7 @@ class PolylatexSilica:
                 raise UserError(f"PolylatexSilica.materials.{name} must be built from a _target_, got {kind!r}")
         if not self._in_use:
             raise UserError("PolylatexSilica.materials: at least one material needs a weight above 0")
-        if self.min_diameter_px > self.diameter_px[0]:
-            raise UserError(
-                f"PolylatexSilica.min_diameter_px {self.min_diameter_px:g} must not exceed the smallest median, "
-                f"diameter_px[0] = {self.diameter_px[0]:g}"
-            )
+        check_smallest("PolylatexSilica", self.min_diameter_px, self.diameter_px, 1.0)
 
     @property
     def _in_use(self) -> list[Material]:
@@ -94,20 +90,13 @@ class PolylatexSilica:
                     f"{self.diameter_px[0]:g} px do not fit in {image_size[0]} × {image_size[1]} px at max_coverage "
                     f"{self.max_coverage:g}, {fit} do: ask for fewer particles, smaller diameter_px or larger images"
                 )
-            for diameter in kind.diameter_nm:
-                low, high = self._pixel_sizes_nm(kind, diameter, image_size)
-                if low > high:
-                    raise UserError(
-                        f"PolylatexSilica.pixel_size_nm {list(self.pixel_size_nm)} shows {kind.category} of "
-                        f"diameter_nm {diameter:g} at no diameter within diameter_px {list(self.diameter_px)} (here at "
-                        f"most {biggest_px:.1f} px): widen one of them"
-                    )
+            self._magnification.check(kind.diameter_nm, biggest_px, kind.category)
 
     def draw(self, rng: np.random.Generator, image_size: tuple[int, int] = (512, 512)) -> Scene:
         """One scene for an image of (H, W) px; its pixel size is field_of_view_nm over image size."""
         main = self._main(rng)
         median_nm = log_uniform(rng, main.diameter_nm)
-        pixel_nm = log_uniform(rng, self._pixel_sizes_nm(main, median_nm, image_size))
+        pixel_nm = log_uniform(rng, self._magnification.pixel_sizes_nm(median_nm, self._biggest_px(main, image_size)))
         field_nm = (image_size[0] * pixel_nm, image_size[1] * pixel_nm)
         batches = self._batches(rng, main, median_nm, pixel_nm)
         if rng.random() < self.empty_fraction:
@@ -132,15 +121,12 @@ class PolylatexSilica:
         share = uniform(rng, self.minority)
         return [main.batch(rng, median_nm, 1.0 - share), kind.batch(rng, log_uniform(rng, (low, high)), share)]
 
-    def _biggest_px(self, kind: Material, image_size: tuple[int, int]) -> float:
-        """Largest median diameter at which the fewest particles, with the widest spread, stay within max_coverage."""
-        share = self.max_coverage * image_size[0] * image_size[1] / max(self.particles[0], 1.0)
-        return float(np.sqrt(share / mean_area(1.0, kind.sigma_log[1])))
+    @property
+    def _magnification(self) -> Magnification:
+        return Magnification("PolylatexSilica", self.diameter_px, self.pixel_size_nm)
 
-    def _pixel_sizes_nm(self, kind: Material, median_nm: float, image_size: tuple[int, int]) -> Range:
-        largest_px = min(self.diameter_px[1], self._biggest_px(kind, image_size))
-        low, high = median_nm / largest_px, median_nm / self.diameter_px[0]
-        return max(self.pixel_size_nm[0], low), min(self.pixel_size_nm[1], high)
+    def _biggest_px(self, kind: Material, image_size: tuple[int, int]) -> float:
+        return biggest_median_px(self.particles[0], self.max_coverage, kind.sigma_log[1], image_size)
 
     def _particles(
         self, rng: np.random.Generator, batches: list[Batch], count: int, pixel_nm: float,

@@ -15,6 +15,8 @@ from tem_seg.generation.ranges import POSITIVE, SHARE, Range, check, describe, l
 from tem_seg.generation.scenes.agglomerates import Packing, gather, numbers, scatter, trimmed
 from tem_seg.generation.scenes.crystals import KINDS
 from tem_seg.generation.scenes.facets import Body, Form, Habit, draw_forms
+from tem_seg.generation.scenes.kinds import categories_of, checked_kinds, drawn_kinds
+from tem_seg.generation.scenes.sizes import Magnification, biggest_median_px, check_smallest, log_normal, mean_area
 
 MODALITIES = ("sem", "tsem")
 LARGEST_SHARE = 0.5
@@ -68,19 +70,15 @@ class SemAgglomerates:
     def __post_init__(self) -> None:
         check(self, RANGES, NUMBERS)
         object.__setattr__(self, "min_visible_px", int(self.min_visible_px))
-        object.__setattr__(self, "shapes", _checked_shapes(self.shapes))
+        object.__setattr__(self, "shapes", checked_kinds("SemAgglomerates.shapes", self.shapes, KINDS))
         if self.modality not in MODALITIES:
             raise UserError(f"SemAgglomerates.modality must be one of {', '.join(MODALITIES)}, got {self.modality!r}")
-        if self.min_diameter_px > self.diameter_px[0] * 1.5:
-            raise UserError(
-                f"SemAgglomerates.min_diameter_px {self.min_diameter_px:g} cuts off most particles: it must not exceed "
-                f"1.5 × the smallest median, diameter_px[0] = {self.diameter_px[0]:g}"
-            )
+        check_smallest("SemAgglomerates", self.min_diameter_px, self.diameter_px, 1.5)
 
     @property
     def categories(self) -> tuple[str, ...]:
         """Categories in the order in which ``shapes`` first names them."""
-        return tuple(dict.fromkeys(str(entry["category"]) for entry in self.shapes.values()))
+        return categories_of(self.shapes)
 
     def identity(self) -> dict[str, Any]:
         """Class and parameters."""
@@ -102,25 +100,18 @@ class SemAgglomerates:
                 f"{size} at max_coverage {self.max_coverage:g}: {room} do. Ask for fewer agglomerates or "
                 "particles_per_agglomerate, smaller diameter_px or larger images"
             )
-        for diameter in self.diameter_nm:
-            low, high = self._pixel_sizes_nm(diameter, image_size)
-            if low > high:
-                raise UserError(
-                    f"SemAgglomerates.pixel_size_nm {list(self.pixel_size_nm)} shows particles of diameter_nm "
-                    f"{diameter:g} at no diameter within diameter_px {list(self.diameter_px)} (here at most "
-                    f"{self._biggest_median_px(image_size):.1f} px): widen one of them"
-                )
+        self._magnification.check(self.diameter_nm, self._biggest_median_px(image_size))
 
     def draw(self, rng: np.random.Generator, image_size: tuple[int, int] = (768, 1024)) -> Scene:
         """One scene for an image of (H, W) px; its pixel size is field_of_view_nm over image size."""
         median_nm, sigma = log_uniform(rng, self.diameter_nm), uniform(rng, self.sigma_log)
-        pixel_nm = log_uniform(rng, self._pixel_sizes_nm(median_nm, image_size))
+        pixel_nm = log_uniform(rng, self._magnification.pixel_sizes_nm(median_nm, self._biggest_median_px(image_size)))
         field_nm = (image_size[0] * pixel_nm, image_size[1] * pixel_nm)
         counts = self._counts(rng, self._room(median_nm / pixel_nm, sigma, image_size))
         if rng.random() < self.empty_fraction or not counts:
             return Scene((), field_nm)
-        diameters = self._diameters_nm(rng, sum(counts), median_nm, sigma, pixel_nm)
-        names = self._kind_names(rng, len(diameters))
+        diameters = log_normal(rng, sum(counts), median_nm, sigma, (self.min_diameter_px * pixel_nm, np.inf))
+        names = drawn_kinds(rng, self.shapes, self.kinds_per_image, len(diameters))
         forms = draw_forms(names, self._habit(rng), rng)
         radii = np.stack([form.radii for form in forms]) * diameters[:, None]
         packing = Packing(uniform(rng, self.packing), uniform(rng, self.overlap_limit))
@@ -157,56 +148,14 @@ class SemAgglomerates:
         return int(self.agglomerates[0]) * int(self.particles_per_agglomerate[0])
 
     def _room(self, median_px: float, sigma: float, image_size: tuple[int, int]) -> int:
-        """How many particles cover max_coverage of the field: one's area is π/4 times the mean of a log-normal d²."""
-        area_px = np.pi / 4.0 * (median_px * np.exp(sigma * sigma)) ** 2
-        return int(self.max_coverage * image_size[0] * image_size[1] / area_px + 1e-9)
+        """How many particles cover max_coverage of the field."""
+        return int(self.max_coverage * image_size[0] * image_size[1] / mean_area(median_px, sigma) + 1e-9)
+
+    @property
+    def _magnification(self) -> Magnification:
+        return Magnification("SemAgglomerates", self.diameter_px, self.pixel_size_nm)
 
     def _biggest_median_px(self, image_size: tuple[int, int]) -> float:
         """Largest median diameter at which the fewest particles, with the widest spread, fit."""
-        share = self.max_coverage * image_size[0] * image_size[1] / max(self._fewest(), 1)
-        side = float(np.sqrt(share / (np.pi / 4.0)) / np.exp(self.sigma_log[1] ** 2))
-        return min(side, LARGEST_SHARE * min(image_size))
-
-    def _pixel_sizes_nm(self, median_nm: float, image_size: tuple[int, int]) -> Range:
-        largest_px = min(self.diameter_px[1], self._biggest_median_px(image_size))
-        return max(self.pixel_size_nm[0], median_nm / largest_px), min(
-            self.pixel_size_nm[1], median_nm / self.diameter_px[0]
-        )
-
-    def _diameters_nm(
-        self, rng: np.random.Generator, count: int, median_nm: float, sigma: float, pixel_nm: float
-    ) -> NDArray[np.float64]:  # fmt: skip
-        """Equivalent diameters: log-normal, those below min_diameter_px drawn again."""
-        smallest = self.min_diameter_px * pixel_nm
-        diameters = median_nm * np.exp(sigma * rng.standard_normal(count))
-        for _ in range(20):
-            small = diameters < smallest
-            diameters[small] = median_nm * np.exp(sigma * rng.standard_normal(int(small.sum())))
-        return np.maximum(diameters, smallest)
-
-    def _kind_names(self, rng: np.random.Generator, count: int) -> list[str]:
-        """A powder holds few kinds: some are picked by weight for the image, then one of them for each grain."""
-        names = list(self.shapes)
-        weights = np.array([self.shapes[name]["weight"] for name in names], float)
-        most = int(np.count_nonzero(weights))
-        low, high = (min(int(n), most) for n in self.kinds_per_image)
-        picked = rng.choice(len(names), int(rng.integers(low, high + 1)), replace=False, p=weights / weights.sum())
-        shares = weights[picked] * rng.exponential(size=len(picked))
-        return [names[i] for i in rng.choice(picked, count, p=shares / shares.sum())]
-
-
-def _checked_shapes(shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    plain = {str(name): dict(entry) for name, entry in shapes.items() if entry is not None}
-    for name, entry in plain.items():
-        if name not in KINDS:
-            raise UserError(f"SemAgglomerates.shapes: no shape {name!r}; there are {', '.join(KINDS)}")
-        if set(entry) != {"weight", "category"}:
-            raise UserError(
-                f"SemAgglomerates.shapes.{name} must have the keys weight and category, got {sorted(entry)}"
-            )
-        weight = entry["weight"]
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
-            raise UserError(f"SemAgglomerates.shapes.{name}.weight must be a number of at least 0, got {weight!r}")
-    if not any(entry["weight"] for entry in plain.values()):
-        raise UserError("SemAgglomerates.shapes: at least one shape needs a weight above 0")
-    return plain
+        crowded = biggest_median_px(self._fewest(), self.max_coverage, self.sigma_log[1], image_size)
+        return min(crowded, LARGEST_SHARE * min(image_size))

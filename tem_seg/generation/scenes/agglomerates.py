@@ -102,6 +102,7 @@ class _Cluster:
         return float((np.count_nonzero(inside, axis=1) / SAMPLES * area / np.minimum(areas, area)).max())
 
     def put(self, centre: Points) -> None:
+        """The grain stays there."""
         self.centres[self.count] = centre
         self.count += 1
 

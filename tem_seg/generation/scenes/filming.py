@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle
 from tem_seg.generation.contrast.video import FrameScene
-from tem_seg.generation.ranges import NOT_NEGATIVE, SHARE, as_number
+from tem_seg.generation.ranges import SHARE, as_number
 from tem_seg.generation.raster import Crop, bounds, cut, fill
 from tem_seg.generation.scenes.dumbbell import dumbbell, volume_factor
 from tem_seg.generation.scenes.dynamics import Bodies, History, Motion, new_bodies
+from tem_seg.generation.scenes.kinds import drawn_kinds
 from tem_seg.generation.scenes.placement import Crowding, place
 from tem_seg.generation.scenes.shapes import SHAPES, Roughness, area
 from tem_seg.generation.scenes.tracks import Track, assign_tracks
@@ -58,17 +59,11 @@ def new_forms(
     rng: np.random.Generator,
 ) -> list[Form]:  # fmt: skip
     """``count`` individuals. A batch holds few shapes: kinds [min, max] of them are picked by weight."""
-    names = list(shapes)
-    weights = np.array([shapes[name]["weight"] for name in names], float)
-    most = int(np.count_nonzero(weights))
-    low, high = (min(int(n), most) for n in kinds)
-    picked = rng.choice(len(names), int(rng.integers(low, high + 1)), replace=False, p=weights / weights.sum())
-    shares = weights[picked] * rng.exponential(size=len(picked))
     forms = []
-    for index in rng.choice(picked, count, p=shares / shares.sum()):
+    for name in drawn_kinds(rng, shapes, kinds, count):
         scattering = look.scattering_per_nm * float(np.exp(look.density_spread * rng.standard_normal()))
-        crystal, category = bool(rng.random() < look.crystalline), str(shapes[names[index]]["category"])
-        forms.append(new_form(names[index], category, rough, scattering, crystal, rng))
+        crystal, category = bool(rng.random() < look.crystalline), str(shapes[name]["category"])
+        forms.append(new_form(name, category, rough, scattering, crystal, rng))
     return forms
 
 
@@ -178,20 +173,6 @@ def _particle(body: np.void, outline: NDArray[np.float64], height: float, form: 
         "true_volume_nm3": round(float(body["factor"] * body["diameter"] ** 3), 4),
     }
     return Particle(outline, height, shape, form.category, contrast, notes)
-
-
-def checked_shapes(owner: str, shapes: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Shape name → {weight, category} without those that are null; a UserError that names what is wrong."""
-    plain = {str(name): dict(entry) for name, entry in shapes.items() if entry is not None}
-    for name, entry in plain.items():
-        if name not in SHAPES:
-            raise UserError(f"{owner}.shapes: no shape {name!r}; there are {', '.join(SHAPES)}")
-        if set(entry) != {"weight", "category"}:
-            raise UserError(f"{owner}.shapes.{name} must have the keys weight and category, got {sorted(entry)}")
-        as_number(f"{owner}.shapes.{name}.weight", entry["weight"], NOT_NEGATIVE)
-    if not any(entry["weight"] for entry in plain.values()):
-        raise UserError(f"{owner}.shapes: at least one shape needs a weight above 0")
-    return plain
 
 
 def checked_processes(owner: str, processes: Mapping[str, float]) -> dict[str, float]:

@@ -76,6 +76,7 @@ class _Layer:
         return self.accept is None or self.accept(index, position)
 
     def put(self, index: int, position: Points, radius: float) -> None:
+        """The particle stays there."""
         self.centres[self.count], self.radii[self.count], self.indices[self.count] = position, radius, index
         self.count += 1
 

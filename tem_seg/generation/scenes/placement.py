@@ -78,6 +78,7 @@ class _Board:
         return self.owner[y : y + height, x : x + width][piece.cells]
 
     def put(self, index: int, piece: _Piece, position: Position) -> None:
+        """The particle stays there: it owns its cells."""
         x, y = position[0] + piece.start[0], position[1] + piece.start[1]
         height, width = piece.cells.shape
         np.copyto(self.owner[y : y + height, x : x + width], index + 1, where=piece.cells)

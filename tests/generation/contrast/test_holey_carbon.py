@@ -9,7 +9,8 @@ import pytest
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.contrast.holey_carbon import HoleyCarbon, granules
+from tem_seg.generation.contrast.holey_carbon import HoleyCarbon
+from tem_seg.generation.contrast.mass_thickness import granules
 from tem_seg.generation.scenes.shapes import area
 
 PLAIN: dict[str, Any] = {

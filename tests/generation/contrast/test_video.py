@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Particle
+from tem_seg.generation.contrast.mass_thickness import MassThickness
 from tem_seg.generation.contrast.video import FilmedMassThickness, FrameScene, VideoCamera, drifted
-from tem_seg.generation.microscope.imaging import MassThickness
 from tem_seg.generation.microscope.noise import film_grain
 from tem_seg.generation.render import image_at
 

@@ -9,7 +9,8 @@ import pytest
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Particle, Scene
-from tem_seg.generation.microscope.imaging import Exposure, Illumination, Imaging, MassThickness, Optics, ShotNoise
+from tem_seg.generation.contrast.mass_thickness import MassThickness
+from tem_seg.generation.microscope.imaging import Exposure, Illumination, Imaging, Optics, ShotNoise
 
 Disc = Callable[..., Particle]
 

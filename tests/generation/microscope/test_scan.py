@@ -9,7 +9,8 @@ import pytest
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Instances, Particle, Scene
 from tem_seg.data.rle import decode, encode
-from tem_seg.generation.microscope.imaging import Exposure, Imaging, MassThickness
+from tem_seg.generation.contrast.mass_thickness import MassThickness
+from tem_seg.generation.microscope.imaging import Exposure, Imaging
 from tem_seg.generation.microscope.scan import LineNoise, ScanDistortion, ScanJitter
 from tem_seg.generation.truth import instances_of, without_hidden
 

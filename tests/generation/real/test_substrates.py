@@ -9,8 +9,8 @@ import tifffile
 from real_scenes import FILM, PARTICLE, Discs
 
 from tem_seg.core.errors import UserError
-from tem_seg.generation.real.images import RealImages
-from tem_seg.generation.real.substrates import InpaintedSubstrates, SubstrateFolder, canvas, grey_levels, noise_of
+from tem_seg.generation.real.images import RealImages, grey_levels
+from tem_seg.generation.real.substrates import InpaintedSubstrates, SubstrateFolder, canvas, noise_of
 
 
 @pytest.mark.parametrize("sigma", [0.5, 0.8, 1.5, 2.5])

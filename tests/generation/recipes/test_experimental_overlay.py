@@ -13,7 +13,8 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Particle, Scene
 from tem_seg.data import rle
-from tem_seg.generation.microscope.imaging import Imaging, MassThickness
+from tem_seg.generation.contrast.mass_thickness import MassThickness
+from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.real.images import RealImages
 from tem_seg.generation.real.substrates import InpaintedSubstrates, SubstrateFolder
 from tem_seg.generation.recipes.experimental_overlay import ExperimentalOverlay, rescaled

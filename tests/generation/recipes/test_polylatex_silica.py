@@ -166,7 +166,7 @@ def test_identity_is_json_and_tells_parameters_apart(recipe: Build) -> None:
         ({"clustered": [0.1, 1.2]}, "PolylatexSilica.clustered must lie between 0 and 1"),
         ({"minority": [0.1, 0.9]}, "PolylatexSilica.minority must lie between 0 and 0.5"),
         ({"max_coverage": 0.9}, "PolylatexSilica.max_coverage must lie between"),
-        ({"min_diameter_px": 30}, "min_diameter_px 30 must not exceed the smallest median"),
+        ({"min_diameter_px": 30}, "min_diameter_px 30 cuts off most particles"),
         ({"materials": {"silica": {"diameter_nm": [500, 30]}}}, "Material.diameter_nm: min 500 is greater than max 30"),
         ({"materials": {"silica": {"aspect": [0.5, 1]}}}, "Material.aspect must lie between 1 and 2"),
         ({"materials": {"silica": {"weight": -1}}}, "Material.weight must lie between"),
