@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("startup", "generate", "cut_paste", "measure", "predict", "loop", "loader")
+FIGURES = ("startup", "generate", "cut_paste", "measure", "predict", "huge", "rotated", "loop", "loader")
 
 
 def startup(quick: bool) -> Iterator[str]:
@@ -61,6 +61,14 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_prediction
 
         return getattr(bench_prediction, name)
+    if name == "huge":
+        import bench_huge
+
+        return bench_huge.huge
+    if name == "rotated":
+        import bench_rotated
+
+        return bench_rotated.rotated
     if name == "generate":
         import bench_generation
 

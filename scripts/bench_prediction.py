@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Iterator
+from dataclasses import replace as changed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ from bench_common import config, ellipse_dataset, interleaved, over, seconds
 from hydra.utils import instantiate
 from torch import Tensor
 
-from tem_seg.core.types import Rle
+from tem_seg.core.types import Prediction
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.data.results import to_results
@@ -56,7 +57,7 @@ def predict(quick: bool) -> Iterator[str]:
 
         @torch.inference_mode()
         def network() -> None:
-            pasting = patch.object(sys.modules[type(model).__module__], "masks_to_rles", _no_masks)
+            pasting = patch.object(sys.modules[type(model).__module__], "with_masks", _no_masks)
             with pasting, torch.autocast("cpu", look.precision, enabled=mixed):
                 assert len(model([torch.from_numpy(pixels)[None]])[0]) == particles
 
@@ -87,11 +88,11 @@ def _return_truth(model: SegmentationModel, look: Predictor, pixels: Any, datase
         "boxes": torch.from_numpy(corners),
         "labels": torch.ones(len(truths), dtype=torch.int64),
         "scores": torch.linspace(1.0, 0.5, len(truths)),
-        "masks": torch.from_numpy(_soft_ellipse()).expand(len(truths), 1, -1, -1),
+        "masks": [(torch.arange(len(truths)), torch.from_numpy(_soft_ellipse()).expand(len(truths), -1, -1))],
     }
 
     def replace(module: Any, inputs: Any, output: Any) -> tuple[list[dict[str, Tensor]], Any]:
-        assert len(output[0][0]["masks"]) >= len(truths)
+        assert sum(len(chosen) for chosen, _ in output[0][0]["masks"]) >= len(truths)
         return [fixed], output[1]
 
     heads.register_forward_hook(replace)
@@ -103,5 +104,5 @@ def _soft_ellipse() -> np.ndarray:
     return 1 / (1 + np.exp((np.hypot(*np.meshgrid(bins, bins)) - 0.97) * 30))
 
 
-def _no_masks(probabilities: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> list[Rle]:
-    return [{"size": list(size), "counts": "0"}] * len(boxes)
+def _no_masks(prediction: Prediction, parts: Any, size: tuple[int, int]) -> Prediction:
+    return changed(prediction, masks=[{"size": list(size), "counts": "0"}] * len(prediction))

@@ -26,9 +26,11 @@ AT_LEAST = {
     "max_instances": 1, "train.steps": 1, "train.validate_every": 1, "train.batch_size": 1, "train.warmup_steps": 0,
     "train.workers": 0, "train.crop.crop_px": 32, "train.validation_images": 1, "train.training_images_scored": 0,
     "trainer.accumulate": 1, "trainer.threads": 1, "dataset.limit": 1, "generation.workers": 1,
-    "prediction.train_images": 1, "report.n_overlays": 0,
+    "prediction.train_images": 1, "prediction.overlap_px": 0, "prediction.tile_instances": 1, "report.n_overlays": 0,
 }  # fmt: skip
 """Smallest value of numbers that may not be lower; null is left alone."""
+SMALLEST_TILE_STEP_PX = 64
+"""From one tile to the next; as tem_seg.inference.tiling.STEP_PX, without the import of its libraries."""
 SHARES = (
     "evaluation.score", "prediction.min_score", "prediction.merge_iou", "measurement.min_score", "train.ema_decay",
 )  # fmt: skip
@@ -140,6 +142,12 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
         yield f"generation.image_size must be [height, width], each at least 32 px, got {size}"
     if not cfg.prediction.scales or min(cfg.prediction.scales) <= 0:
         yield f"prediction.scales must hold positive magnifications, got {list(cfg.prediction.scales)}"
+    tile_px, overlap_px = cfg.prediction.tile_px, cfg.prediction.overlap_px
+    if tile_px is not None and tile_px - overlap_px < SMALLEST_TILE_STEP_PX:
+        yield (
+            f"prediction.tile_px must exceed prediction.overlap_px = {overlap_px} by at least {SMALLEST_TILE_STEP_PX}, "
+            f"got {tile_px}"
+        )
     for split in sorted(set(cfg.generation.images) - set(SPLITS)):
         yield f"generation.images names an unknown split '{split}' ({nearest(str(split), SPLITS)})"
 
@@ -154,9 +162,10 @@ def _choice_faults(cfg: DictConfig) -> Iterator[str]:
     for split in sorted(set(cfg.dataset.read or ()) - set(SPLITS)):
         yield f"dataset.read names an unknown split '{split}' ({nearest(split, SPLITS)})"
     yield from _output_faults(cfg)
-    if Stage.measure in cfg.stages and OmegaConf.select(cfg, "model.masks") is False:
+    upright = OmegaConf.select(cfg, "model.masks") is False and not OmegaConf.select(cfg, "model.rotated")
+    if Stage.measure in cfg.stages and upright:
         others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
-        yield f"a model without masks has no sizes to measure: choose another, or give stages=[{others}]"
+        yield f"a model of upright boxes has no sizes to measure: choose another, or give stages=[{others}]"
 
 
 def _output_faults(cfg: DictConfig) -> Iterator[str]:

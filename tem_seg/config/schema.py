@@ -21,6 +21,14 @@ class Stage(Enum):
     report = "report"
 
 
+class Augment(Enum):
+    """How a micrograph is shown when it is predicted; what the looks find is brought back and averaged."""
+
+    none = "none"
+    flip = "flip"
+    dihedral = "dihedral"
+
+
 @dataclass
 class Paths:
     data: str = MISSING
@@ -53,6 +61,8 @@ class Dataset:
     """Overrides the calibration of every micrograph of a dataset that is read; null: what the files say."""
     limit: int | None = None
     """Use at most so many micrographs of each split."""
+    classes: list[str] | None = None
+    """Only particles of these classes, in this order; null: all. Micrographs without one stay, as negatives."""
 
 
 @dataclass
@@ -81,6 +91,8 @@ class Crop:
     """The median particle's size is kept within it in the crop, px."""
     stretch: float = 0.0
     """The two sides' magnifications differ by up to this share: particles of other aspect ratios."""
+    rotate_deg: float = 0.0
+    """Crops are turned by up to this angle either way, beside quarter turns; 45 makes all directions equally likely."""
 
 
 @dataclass
@@ -118,6 +130,16 @@ class Train:
 
 
 @dataclass
+class Pretrain:
+    """A training on another dataset that comes before this one: its weights are the start (stages/chain.py)."""
+
+    experiment: str | None = None
+    """The experiment whose data and budget that training has, with this run's model, profile and seed; null: none."""
+    overrides: list[str] = field(default_factory=list)
+    """What is changed in it, as on the command line, e.g. ['train.steps=300']."""
+
+
+@dataclass
 class Trainer:
     accelerator: str = "auto"
     devices: int = 1
@@ -135,10 +157,18 @@ class PredictionConfig:
     """Magnifications at which a micrograph is looked at; what is found twice is merged."""
     merge_iou: float = 0.5
     """Mask IoU from which two detections are the same particle."""
-    target_px: float | None = None
-    """With a number: scales are relative to the magnification at which the median particle found has this size, px."""
+    find_scale: bool = False
+    """Magnifications follow from each micrograph's size and from what is found in it, instead of ``scales``."""
     min_score: float = 0.05
     """Detections below are not written."""
+    tile_px: int | None = 2048
+    """A micrograph that is larger, at a magnification, is looked at in tiles of this size, px as shown; null: never."""
+    overlap_px: int = 256
+    """Neighbouring tiles share at least so much. Particles that are larger are put together from their pieces."""
+    tile_instances: int | None = None
+    """The most particles that the model returns of a tile, or of an untiled micrograph; null: max_instances."""
+    augment: Augment = Augment.none
+    """Looks at each micrograph: none (one), flip (and mirrored), dihedral (mirrored and turned by quarters: eight)."""
     train_images: int = 24
     """Training micrographs predicted beside validation and test, so that overfitting shows."""
 
@@ -149,6 +179,8 @@ class Evaluation:
     """The papers' detection threshold."""
     class_agnostic: bool = False
     """Ignore classes when matching (a model's classes differ from the dataset's)."""
+    boundary_px: float = 2.0
+    """Outlines agree where they lie within this distance of each other, px."""
 
 
 @dataclass
@@ -173,7 +205,7 @@ class Config:
     run_dir: str | None = None
     """Continue or repeat this run directory; null: the newest unfinished one of the same config, or a new one."""
     max_instances: int = 1000
-    """One cap for proposals, detections and evaluation. Reaching it is a red flag, never silent."""
+    """One cap for proposals, detections (of a micrograph, and of a tile) and evaluation. Reaching it is a red flag."""
     budgets: dict[str, Budget] = field(default_factory=dict)
     """One for each profile that the experiment supports."""
     paths: Paths = field(default_factory=Paths)
@@ -183,6 +215,7 @@ class Config:
     generation: Generation = field(default_factory=Generation)
     model: Any = MISSING
     train: Train = field(default_factory=Train)
+    pretrain: Pretrain = field(default_factory=Pretrain)
     optimizer: Any = MISSING
     trainer: Trainer = field(default_factory=Trainer)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)

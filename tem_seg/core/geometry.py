@@ -53,8 +53,41 @@ def wrap_half_turn(angle_deg: float) -> float:
 
 def rotated_box_corners(box: NDArray[np.floating]) -> NDArray[np.float64]:
     """(5,) [cx, cy, w, h, angle_deg ccw] → corners (4, 2) x, y px."""
-    cx, cy, w, h, angle_deg = (float(v) for v in box)
-    cosine, sine = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-    local = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2.0
+    corners: NDArray[np.float64] = rotated_boxes_corners(np.asarray(box)[None])[0]
+    return corners
+
+
+def rotated_boxes_corners(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, 5) [cx, cy, w, h, angle_deg ccw] → corners (N, 4, 2) x, y px, in one sense around each box."""
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 5)
+    cosine, sine = np.cos(np.deg2rad(boxes[:, 4:])), np.sin(np.deg2rad(boxes[:, 4:]))
+    x, y = boxes[:, 2:3] * [-0.5, 0.5, 0.5, -0.5], boxes[:, 3:4] * [-0.5, -0.5, 0.5, 0.5]
     # y points down, so a counter-clockwise turn as displayed is x' = x cos + y sin, y' = -x sin + y cos
-    return np.stack([cx + local @ [cosine, sine], cy + local @ [-sine, cosine]], axis=1)
+    return np.stack([boxes[:, 0:1] + x * cosine + y * sine, boxes[:, 1:2] - x * sine + y * cosine], axis=2)
+
+
+def canonical_rotated_boxes(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, 5) [cx, cy, w, h, angle_deg ccw], any angle and order of sides → the same boxes with w <= h, angle in
+    [-90, 90)."""
+    boxes = np.array(boxes, np.float64).reshape(-1, 5)
+    swapped = boxes[:, 2] > boxes[:, 3]
+    boxes[swapped, 2], boxes[swapped, 3] = boxes[swapped, 3], boxes[swapped, 2]
+    turned = (boxes[:, 4] + np.where(swapped, 180.0, 90.0)) % 180.0 - 90.0
+    boxes[:, 4] = np.where(turned >= 90.0, -90.0, turned)
+    return boxes
+
+
+def enclosing_boxes(rotated: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(N, 5) rotated boxes → the smallest upright boxes around them (N, 4) xyxy px."""
+    corners = rotated_boxes_corners(rotated)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def shown_part(
+    corners: NDArray[np.floating], size: tuple[int, int], min_area_px: float = 0.0
+) -> NDArray[np.float32] | None:
+    """Of a convex outline (K, 2) x, y px, the part (L, 2) inside a frame (H, W); None below ``min_area_px`` px²."""
+    height, width = size
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    area, found = cv2.intersectConvexConvex(np.asarray(corners, np.float32), frame)
+    return None if found is None or area <= 0 or area < min_area_px else np.asarray(found[:, 0], np.float32)

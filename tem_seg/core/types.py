@@ -97,6 +97,8 @@ class Instances:
     size: (H, W) px. labels (N,) int64 in 0..C-1. segmentations: N visible outlines.
     full_segmentations: N outlines with the hidden part, or empty where unknown.
     truths: N dicts of extra annotation keys (true sizes in nm, ...), or empty.
+    Where only boxes were drawn segmentations is empty, and boxes (N, 4) float64 xyxy px, or rotated_boxes (N, 5)
+    float64 [cx, cy, w, h, angle_deg], or both are given.
     """
 
     size: tuple[int, int]
@@ -104,11 +106,19 @@ class Instances:
     segmentations: list[Rle]
     full_segmentations: list[Rle] = field(default_factory=list)
     truths: list[dict[str, Any]] = field(default_factory=list)
+    boxes: NDArray[np.float64] | None = None
+    rotated_boxes: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.segmentations)
+        count = len(self.labels) if self.has_boxes_only else len(self.segmentations)
         if self.labels.shape != (count,):
             raise ValueError(f"labels must be ({count},) for {count} segmentations, got {self.labels.shape}")
+        if self.has_boxes_only and self.segmentations:
+            raise ValueError(f"{len(self.segmentations)} segmentations beside boxes: boxes are made from masks")
+        for name, width in (("boxes", 4), ("rotated_boxes", 5)):
+            found = getattr(self, name)
+            if found is not None and found.shape != (count, width):
+                raise ValueError(f"{name} must be ({count}, {width}) for {count} labels, got {found.shape}")
         for name, extra in (("full_segmentations", self.full_segmentations), ("truths", self.truths)):
             if len(extra) not in (0, count):
                 raise ValueError(f"{name} must be empty or hold {count} entries, got {len(extra)}")
@@ -117,7 +127,12 @@ class Instances:
                 raise ValueError(f"mask {index} has size {rle['size']}, the micrograph {list(self.size)}")
 
     def __len__(self) -> int:
-        return len(self.segmentations)
+        return len(self.labels)
+
+    @property
+    def has_boxes_only(self) -> bool:
+        """Nothing is known of the outlines."""
+        return self.boxes is not None or self.rotated_boxes is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +141,10 @@ class Prediction:
 
     boxes (N, 4) float32 xyxy px. labels (N,) int64 in 0..C-1. scores (N,) float32 in [0, 1], descending.
     masks: N RLEs, or None for a model without masks. rotated_boxes (N, 5) float32 [cx, cy, w, h, angle_deg], or None.
-    capped: the model returned as many as it may (max_instances), so some may be missing.
+    contours: N outlines (K, 2) float32 x, y px between pixels, not closed, K = 0 where a mask is empty; or None.
+    edge_sd_px (N,) float32: how far the outline may lie from the true edge, standard deviation, NaN where unknown; or
+    None. agreement (N,) float32 in (0, 1]: share of the looks (mirrored, turned) that see the particle, or None for one
+    look. capped: the model returned as many as it may (max_instances), so some may be missing.
     """
 
     boxes: NDArray[np.float32]
@@ -134,6 +152,9 @@ class Prediction:
     scores: NDArray[np.float32]
     masks: list[Rle] | None = None
     rotated_boxes: NDArray[np.float32] | None = None
+    contours: list[NDArray[np.float32]] | None = None
+    edge_sd_px: NDArray[np.float32] | None = None
+    agreement: NDArray[np.float32] | None = None
     capped: bool = False
 
     def __post_init__(self) -> None:
@@ -144,6 +165,12 @@ class Prediction:
             raise ValueError(f"{count} scores, but {len(self.masks)} masks")
         if self.rotated_boxes is not None and self.rotated_boxes.shape != (count, 5):
             raise ValueError(f"{count} scores, but rotated_boxes {self.rotated_boxes.shape}")
+        if self.contours is not None and len(self.contours) != count:
+            raise ValueError(f"{count} scores, but {len(self.contours)} contours")
+        if self.edge_sd_px is not None and self.edge_sd_px.shape != (count,):
+            raise ValueError(f"{count} scores, but edge_sd_px {self.edge_sd_px.shape}")
+        if self.agreement is not None and self.agreement.shape != (count,):
+            raise ValueError(f"{count} scores, but agreement {self.agreement.shape}")
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.geometry import rotated_box_of_points, wrap_half_turn
 from tem_seg.core.types import Instances, Rle
 from tem_seg.data import rle
+from tem_seg.data.annotations import completed, has_masks, has_rotated_boxes, measured, of_masks
 from tem_seg.data.atomic import write_json
 from tem_seg.data.validation import find_faults
 
@@ -42,7 +40,8 @@ class CocoDataset:
     """A validated dataset: images, category names (label = position), and each image's annotations.
 
     annotations[image_id] is a list of COCO annotation dicts whose ``segmentation`` is an Rle and whose
-    ``label`` (0..C-1) has been added; empty for an image without particles.
+    ``label`` (0..C-1) has been added; empty for an image without particles. Where only boxes were drawn no annotation
+    has a ``segmentation``; all or none have a ``rotated_box`` then.
     """
 
     path: Path
@@ -59,6 +58,16 @@ class CocoDataset:
         """Number of annotated particles."""
         return sum(len(found) for found in self.annotations.values())
 
+    @property
+    def has_masks(self) -> bool:
+        """Outlines are known, not boxes alone."""
+        return all(has_masks(found) for found in self.annotations.values())
+
+    @property
+    def has_rotated_boxes(self) -> bool:
+        """Rotated boxes are known, or masks that they can be made from."""
+        return all(has_rotated_boxes(found) for found in self.annotations.values())
+
     def subset(self, count: int | None) -> CocoDataset:
         """At most ``count`` images, spread evenly over the dataset (all of them for None)."""
         if count is None or count >= len(self.images):
@@ -68,6 +77,22 @@ class CocoDataset:
         step = len(self.images) / count
         return self.only([self.images[int((index + 0.5) * step)].id for index in range(count)])
 
+    def of_classes(self, classes: Sequence[str] | None) -> CocoDataset:
+        """The annotations of these classes, whose places are then the labels (all, in the file's order, for None).
+
+        Images without such a particle stay, as negatives. Raises UserError for a class that is unknown or comes twice.
+        """
+        if classes is None:
+            return self
+        check_classes(classes, self.categories, str(self.path))
+        label_of = {self.categories.index(name): label for label, name in enumerate(classes)}
+        annotations = {
+            image_id: [e | {"label": label_of[e["label"]]} for e in found if e["label"] in label_of]
+            for image_id, found in self.annotations.items()
+        }
+        category_ids = [self.category_ids[label] for label in label_of]
+        return CocoDataset(self.path, self.images, list(classes), category_ids, annotations)
+
     def only(self, image_ids: Sequence[int] | None) -> CocoDataset:
         """The images of these ids, in the dataset's order (all of them for None)."""
         if image_ids is None:
@@ -76,6 +101,14 @@ class CocoDataset:
         images = [image for image in self.images if image.id in wanted]
         annotations = {image.id: self.annotations[image.id] for image in images}
         return CocoDataset(self.path, images, self.categories, self.category_ids, annotations)
+
+
+def check_classes(classes: Sequence[str], there: Sequence[str], where: str) -> None:
+    """Raises UserError where ``classes`` names one that is not ``there``, one twice, or none."""
+    if missing := [name for name in classes if name not in there]:
+        raise UserError(f"dataset.classes names {', '.join(missing)}, but {where} has the classes {', '.join(there)}")
+    if not classes or len(set(classes)) < len(classes):
+        raise UserError(f"dataset.classes must name each class once and at least one, got {list(classes)}")
 
 
 def read(path: Path) -> CocoDataset:
@@ -113,14 +146,23 @@ def _build(path: Path, content: dict[str, Any]) -> CocoDataset:
     annotations: dict[int, list[dict[str, Any]]] = {image.id: [] for image in images}
     for entry in content["annotations"]:
         size = sizes[entry["image_id"]]
-        converted = entry | {
-            "segmentation": as_rle(entry["segmentation"], size),
-            "label": label_of[entry["category_id"]],
-        }
+        converted = completed(entry, size) | {"label": label_of[entry["category_id"]]}
+        if "segmentation" in converted:
+            converted["segmentation"] = as_rle(converted["segmentation"], size)
         if entry.get("full_segmentation"):
             converted["full_segmentation"] = as_rle(entry["full_segmentation"], size)
         annotations[entry["image_id"]].append(converted)
     return CocoDataset(path, images, [c["name"] for c in content["categories"]], category_ids, annotations)
+
+
+def require_masks(dataset: CocoDataset, purpose: str) -> None:
+    """UserError where the dataset knows boxes only, and ``purpose`` ("average precision of masks") needs masks."""
+    if not dataset.has_masks:
+        raise UserError(
+            f"{purpose} needs masks, but the annotations of {dataset.path} are "
+            f"{'rotated ' if dataset.has_rotated_boxes else ''}boxes without 'segmentation': use boxes "
+            "(model=faster_rcnn, rotated boxes: model=rotated_faster_rcnn), or a dataset with masks"
+        )
 
 
 def as_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
@@ -137,7 +179,7 @@ def as_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
 def annotation_of(segmentation: Rle, image_id: int, category_id: int, annotation_id: int) -> dict[str, Any]:
     """A complete COCO annotation with rotated box and border flag, from one visible mask."""
-    return {"id": annotation_id, "image_id": image_id, "category_id": category_id} | _measured([segmentation])[0]
+    return {"id": annotation_id, "image_id": image_id, "category_id": category_id} | of_masks([segmentation])[0]
 
 
 def annotations_of(
@@ -145,62 +187,15 @@ def annotations_of(
 ) -> list[dict[str, Any]]:
     """Instances of one image → COCO annotations; empty masks (wholly hidden particles) are left out."""
     found: list[dict[str, Any]] = []
-    for index, measured in enumerate(_measured(instances.segmentations)):
-        if measured["area"] == 0:
+    for index, said in enumerate(measured(instances)):
+        if said["area"] == 0:
             continue
         category_id = category_ids[int(instances.labels[index])]
-        entry = {"id": first_id + len(found), "image_id": image_id, "category_id": category_id} | measured
+        entry = {"id": first_id + len(found), "image_id": image_id, "category_id": category_id} | said
         if instances.full_segmentations:
             entry["full_segmentation"] = instances.full_segmentations[index]
         found.append(entry | (instances.truths[index] if instances.truths else {}))
     return found
-
-
-def _measured(segmentations: Sequence[Rle]) -> list[dict[str, Any]]:
-    """What an annotation says of its mask, for N masks at once."""
-    owner, column, top, bottom = rle.column_pieces(segmentations)
-    area = np.bincount(owner, bottom - top, minlength=len(segmentations)).astype(np.int64).tolist()
-    other = np.ones(len(owner) + 1, bool)
-    other[1:-1] = (owner[1:] != owner[:-1]) | (column[1:] != column[:-1])
-    firsts, lasts = np.flatnonzero(other[:-1]), np.flatnonzero(other[1:])
-    points, owner = _outer_corners(owner[firsts], column[firsts], top[firsts], bottom[lasts])
-    first = np.searchsorted(owner, np.arange(len(segmentations) + 1))
-    corners = [points[begin:end] for begin, end in pairwise(first.tolist())]
-    return [_entry(*each) for each in zip(segmentations, area, corners, strict=True)]
-
-
-def _outer_corners(
-    owner: NDArray[np.int64], column: NDArray[np.int64], top: NDArray[np.int64], bottom: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Corners (K, 2) x, y px and their owners (K,): of the columns of many masks, those that a convex hull can have.
-
-    A column's corner is none of them if the next column on that side reaches as far.
-    """
-    apart = np.ones(len(owner) + 1, bool)
-    apart[1:-1] = (owner[1:] != owner[:-1]) | (column[1:] != column[:-1] + 1)
-    corners = np.empty((len(owner), 4, 2))
-    kept = np.empty((len(owner), 4), bool)
-    for place, edge, further in ((0, top, np.less), (2, bottom, np.greater)):
-        corners[:, place : place + 2, 1] = edge[:, None]
-        kept[:, place], kept[:, place + 1] = apart[:-1], apart[1:]
-        kept[1:, place] |= further(edge[1:], edge[:-1])
-        kept[:-1, place + 1] |= further(edge[:-1], edge[1:])
-    corners[:, 0::2, 0], corners[:, 1::2, 0] = column[:, None], column[:, None] + 1
-    return corners[kept], np.repeat(owner, 4).reshape(-1, 4)[kept]
-
-
-def _entry(segmentation: Rle, area: int, corners: NDArray[np.float64]) -> dict[str, Any]:
-    x, y, right, low = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()) if area else (0.0,) * 4
-    rotated = rotated_box_of_points(corners) if area else (0.0,) * 5
-    height, width = segmentation["size"]
-    return {
-        "bbox": [x, y, right - x, low - y],
-        "area": area,
-        "iscrowd": 0,
-        "segmentation": segmentation,
-        "rotated_box": [*(round(v, 3) for v in rotated[:4]), wrap_half_turn(round(rotated[4], 3))],
-        "truncated": bool(x <= 0 or y <= 0 or right >= width or low >= height),
-    }
 
 
 def write(

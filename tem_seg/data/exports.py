@@ -20,7 +20,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import export_formats as formats
 from tem_seg.data import store
 from tem_seg.data.atomic import read_json, write_json, write_text
-from tem_seg.data.coco import CocoDataset
+from tem_seg.data.coco import CocoDataset, require_masks
 from tem_seg.data.export_formats import Notes
 
 DONE = "export.json"
@@ -36,6 +36,7 @@ def export(dataset: CocoDataset, split: str, names: list[str], folder: Path) -> 
     unknown = [name for name in names if name not in FORMATS]
     if unknown:
         raise UserError(f"no export format {', '.join(map(repr, unknown))}: there are {', '.join(FORMATS)}")
+    require_masks(dataset, f"export as {', '.join(names)}")
     notes = {name: _export(dataset, split, name, folder / name) for name in names}
     if "yolo" in names:
         with _trouble_explained(folder / "yolo"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,15 @@ def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -
         }
         if prediction.masks is not None:
             row["segmentation"] = prediction.masks[index]
+        if prediction.contours is not None:
+            row["contour"] = np.round(prediction.contours[index].astype(np.float64), 1).tolist()
+        if prediction.edge_sd_px is not None:
+            spread = float(prediction.edge_sd_px[index])
+            row["edge_sd_px"] = round(spread, 3) if np.isfinite(spread) else None
         if prediction.rotated_boxes is not None:
             row["rotated_box"] = [round(float(v), 3) for v in prediction.rotated_boxes[index]]
+        if prediction.agreement is not None:
+            row["agreement"] = round(float(prediction.agreement[index]), 3)
         rows.append(row)
     return rows
 
@@ -36,6 +44,23 @@ def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -
 def write(path: Path, results: list[dict[str, Any]], info: dict[str, Any]) -> None:
     """Writes {"info": …, "results": […]} atomically. info: dataset path, image ids, max_instances, capped image ids."""
     write_json(path, {"info": info, "results": results})
+
+
+def capped_flags(image_ids: Sequence[int], max_instances: int, tile_instances: int | None = None) -> list[str]:
+    """The red flag for images where a cap was reached, of the image or of what the model is shown; none for none."""
+    if not image_ids:
+        return []
+    tile = "" if tile_instances is None else f", in a tile {tile_instances}"
+    return [
+        "the model returned as many particles, or places where one may be, as it may "
+        f"(max_instances = {max_instances}{tile}) in {images_named(image_ids)}: some may be missing"
+    ]
+
+
+def images_named(ids: Sequence[int]) -> str:
+    """At most ten ids: "3 images (1, 5, 8)"."""
+    shown = ", ".join(str(i) for i in ids[:10]) + (", …" if len(ids) > 10 else "")
+    return f"{len(ids)} image{'s' if len(ids) != 1 else ''} ({shown})"
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:

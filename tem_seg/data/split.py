@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,3 +38,28 @@ def split_by_group(groups: Sequence[str], fraction: float) -> NDArray[np.bool_]:
     if len(held) == len(sizes):
         held.remove(min(order, key=lambda name: sizes[name]))
     return np.array([name in held for name in groups], bool)
+
+
+def split_by_shares(names: Sequence[str], shares: Mapping[str, float]) -> list[str]:
+    """names (N,), each a group of its own → its part, a key of ``shares``; by the names alone.
+
+    shares: part → share, positive; they add to 1. Raises UserError for fewer names than parts.
+    """
+    parts = list(shares)
+    if len(names) < len(parts):
+        raise UserError(f"{len(names)} image(s) cannot be shared among {', '.join(parts)}")
+    found, rest, left = np.full(len(names), parts[0], dtype=object), np.arange(len(names)), 1.0
+    for part in parts[:0:-1]:
+        held = split_by_group([names[index] for index in rest.tolist()], shares[part] / left)
+        found[rest[held]] = part
+        rest, left = rest[~held], left - shares[part]
+    return [str(part) for part in found]
+
+
+def checked_shares(splits: Mapping[str, float] | None, reader: str) -> dict[str, float]:
+    """Shares of train, val and test, in this order, without those of 0; UserError where they do not add to 1."""
+    given = {name: float(share) for name, share in (splits or {"train": 1.0}).items() if share}
+    unknown = sorted(set(given) - {"train", "val", "test"})
+    if unknown or min(given.values(), default=0) <= 0 or abs(sum(given.values()) - 1.0) > 1e-6:
+        raise UserError(f"{reader}: splits must be shares of train, val and test that add to 1, got {splits}")
+    return {name: given[name] for name in ("train", "val", "test") if name in given}

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
+from tem_seg.core.geometry import rotated_box_corners
 from tem_seg.core.types import Modality
 from tem_seg.data import rle
 
 TOLERANCE_PX = 1.0  # annotation tools put outlines up to a pixel outside
+LONGEST_SIDE = 2.0  # of a rotated box, in diagonals of its image: more is a slip (other units, a lost decimal point)
+CROSSED_PX2 = 1.0  # a smaller loop of a hand-drawn outline does no harm
 
 
 def find_faults(content: Any, folder: Path) -> list[str]:
@@ -40,7 +44,33 @@ def find_faults(content: Any, folder: Path) -> list[str]:
     for entry in content["annotations"]:
         faults += [f"image {entry.get('image_id')}, annotation {entry.get('id')}: {text}"
                    for text in _annotation_faults(entry, sizes, known)]  # fmt: skip
-    return faults
+    return faults + _mixture_faults(content["annotations"])
+
+
+def _mixture_faults(annotations: list[dict[str, Any]]) -> list[str]:
+    """All have a mask or none; of those without, all have a rotated box or none."""
+    boxes = [entry for entry in annotations if not _has_mask(entry)]
+    if 0 < len(boxes) < len(annotations):
+        return [
+            f"{len(boxes)} of {len(annotations)} annotations have no segmentation (the first is annotation "
+            f"{boxes[0].get('id')} of image {boxes[0].get('image_id')}): all need one, or none"
+        ]
+    upright = [entry for entry in boxes if not _is_rotated(entry)]
+    if 0 < len(upright) < len(boxes):
+        return [
+            f"{len(upright)} of {len(boxes)} annotations have an upright box only (the first is annotation "
+            f"{upright[0].get('id')} of image {upright[0].get('image_id')}): all need a rotated_box, or none"
+        ]
+    return []
+
+
+def _has_mask(entry: dict[str, Any]) -> bool:
+    return entry.get("segmentation") not in (None, [])
+
+
+def _is_rotated(entry: dict[str, Any]) -> bool:
+    bbox = entry.get("bbox")
+    return entry.get("rotated_box") is not None or (isinstance(bbox, list) and len(bbox) == 5)
 
 
 def _key(value: Any) -> Any:
@@ -112,18 +142,49 @@ def _annotation_faults(entry: dict[str, Any], sizes: dict[Any, Any], known: set[
     height, width = sizes[image_id]
     if not (_is_int(height) and _is_int(width) and height > 0 and width > 0):
         return  # said at the image
-    yield from _box_faults(entry.get("bbox"), height, width)
-    yield from _segmentation_faults(entry.get("segmentation"), height, width)
+    yield from _shape_faults(entry, height, width)
     if entry.get("full_segmentation"):
         yield from (
             f"full_segmentation: {text}" for text in _segmentation_faults(entry["full_segmentation"], height, width)
         )
-    rotated = entry.get("rotated_box")
-    if rotated is not None and ((box := _numbers(rotated, 5)) is None or not np.isfinite(box).all()):
+
+
+def _shape_faults(entry: dict[str, Any], height: int, width: int) -> Iterable[str]:
+    """Of the mask and the boxes; where there is no mask, bbox may be Detectron2's rotated one, or missing."""
+    bbox, rotated = entry.get("bbox"), entry.get("rotated_box")
+    if _has_mask(entry):
+        yield from _segmentation_faults(entry["segmentation"], height, width)
+    elif bbox is None and rotated is None:
+        yield "neither segmentation nor bbox nor rotated_box"
+        return
+    elif isinstance(bbox, list) and len(bbox) == 5:
+        bbox, rotated = None, bbox if rotated is None else rotated
+    if rotated is not None:
+        yield from rotated_box_faults(rotated, height, width)
+    if bbox is not None or _has_mask(entry):
+        yield from box_faults(bbox, height, width)
+
+
+def rotated_box_faults(rotated: Any, height: int, width: int) -> Iterable[str]:
+    """Faults of [cx, cy, w, h, angle_deg] in an image (height, width) px, which it may reach out of."""
+    box = _numbers(rotated, 5)
+    if box is None or not np.isfinite(box).all():
         yield f"rotated_box must be five finite numbers [cx, cy, w, h, angle_deg], got {rotated!r}"
+    elif box[2] <= 0 or box[3] <= 0:
+        yield f"rotated_box {rotated} has no area: both sides must be positive"
+    elif max(box[2], box[3]) > LONGEST_SIDE * math.hypot(height, width):
+        yield (
+            f"rotated_box {rotated} has a side of {max(box[2], box[3]):g} px, its image is {width} × {height} px: are "
+            "the numbers in px?"
+        )
+    elif not (0 <= box[0] <= width and 0 <= box[1] <= height) and not shapely.intersects(
+        shapely.Polygon(rotated_box_corners(box)), shapely.box(0, 0, width, height)
+    ):
+        yield f"rotated_box {rotated} lies wholly outside its image of {width} × {height} px"
 
 
-def _box_faults(bbox: Any, height: int, width: int) -> Iterable[str]:
+def box_faults(bbox: Any, height: int, width: int) -> Iterable[str]:
+    """Faults of [x, y, w, h] in an image (height, width) px."""
     box = _numbers(bbox, 4)
     if box is None or not np.isfinite(box).all():
         yield f"bbox must be four finite numbers [x, y, w, h], got {bbox!r}"
@@ -144,7 +205,7 @@ def _segmentation_faults(segmentation: Any, height: int, width: int) -> Iterable
         if not faults and rle.area_px(rle.from_polygons(segmentation, (height, width))) == 0:
             yield "polygon covers no pixel"
     else:
-        yield "no segmentation (neither RLE nor polygons)"
+        yield f"segmentation is neither RLE nor polygons, but {segmentation!r}"
 
 
 def _rle_faults(segmentation: dict[str, Any], height: int, width: int) -> Iterable[str]:
@@ -171,3 +232,19 @@ def _polygon_faults(polygons: list[Any], height: int, width: int) -> Iterable[st
             yield "polygon holds NaN or infinity"
         elif points.min() < -TOLERANCE_PX or (points.max(axis=0) > np.array([width, height]) + TOLERANCE_PX).any():
             yield f"polygon reaches outside its image of {width} × {height} px"
+        elif crosses_itself(points):
+            yield f"polygon {polygon[:8]}… crosses itself: its points are in no order around the particle"
+
+
+def crosses_itself(points: np.ndarray[Any, np.dtype[np.float64]]) -> bool:
+    """Whether an outline (K, 2) x, y px, not closed, crosses itself, as a bow tie does.
+
+    Only then do parts of it go around the wrong way, or twice, and its signed area is not that of what it covers.
+    Lines gone along there and back, to a hole (data/polygons.py), do not count; nor do loops below CROSSED_PX2.
+    """
+    outline = shapely.Polygon(points)
+    if outline.is_valid:
+        return False
+    x, y = points.T - points.mean(axis=0)[:, None]
+    signed = 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+    return abs(float(shapely.make_valid(outline).area) - signed) > CROSSED_PX2

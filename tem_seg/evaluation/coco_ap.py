@@ -13,9 +13,12 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 
+from tem_seg.data.annotations import rotated_boxes_of
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.rle import area_px
-from tem_seg.evaluation.inputs import IouType, check_results, is_crowd
+from tem_seg.evaluation.inputs import KEYS, IouType, check_results, is_crowd
+from tem_seg.evaluation.regions import split_images
+from tem_seg.evaluation.rotated_ap import RotatedCOCOeval
 
 IOU_RANGE = (0.5, 0.95)
 SIZES = ("small", "medium", "large")
@@ -28,8 +31,9 @@ def average_precision(
 ) -> dict[str, Any]:  # fmt: skip
     """COCO AP and AR in [0, 1], NaN where there is no truth of that class or size.
 
-    results: COCO results; max_instances: the cap of detections an image and class; class_agnostic: all classes
-    are one; min_score: only results of at least this score (the papers' 0.9).
+    results: COCO results; iou_type: "segm" (masks), "bbox" (upright boxes) or "rotated" (rotated boxes);
+    max_instances: the cap of detections an image and class; class_agnostic: all classes are one; min_score: only
+    results of at least this score (the papers' 0.9). Raises UserError where results or dataset lack what is compared.
 
     Returns ap and ar (mean over IoU 0.50:0.05:0.95), ap50, ap75, ap_small, ap_medium, ap_large, per_class
     {name: ap, ap50, ap75, n_truths}, and what they rest on: n_truths, n_small, n_medium, n_large, n_predictions,
@@ -39,7 +43,7 @@ def average_precision(
     """
     kept = [row for row in results if min_score is None or row["score"] >= min_score]
     kept = check_results(dataset, kept, iou_type)
-    truths = _truths(dataset, class_agnostic)
+    truths = _truths(dataset, iou_type, class_agnostic)
     detections = _detections(dataset, kept, iou_type, class_agnostic)
     evaluation = _evaluate(dataset, truths, detections, iou_type, max_instances)
     precision: NDArray[np.float64] = evaluation.eval["precision"][..., -1]  # (T IoUs, R recalls, K classes, A sizes)
@@ -57,40 +61,52 @@ def _evaluate(
     dataset: CocoDataset, truths: list[dict[str, Any]], detections: list[dict[str, Any]], iou_type: IouType,
     max_instances: int,
 ) -> COCOeval_faster:  # fmt: skip
-    images = [{"id": image.id, "height": image.height, "width": image.width} for image in dataset.images]
+    images, truths, detections = split_images(dataset.images, truths, detections, iou_type, max_instances)
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(dataset.categories)]
     truth = COCO({"images": images, "annotations": truths, "categories": categories})
-    evaluation = COCOeval_faster(truth, truth.loadRes(detections), iou_type, rle_iou_max_workers=1)
+    judge, kind = (RotatedCOCOeval, "bbox") if iou_type == "rotated" else (COCOeval_faster, iou_type)
+    evaluation = judge(truth, truth.loadRes(detections), kind, rle_iou_max_workers=1)
     evaluation.params.maxDets = [max_instances]
     evaluation.evaluate()
     evaluation.accumulate()
     return evaluation
 
 
-def _truths(dataset: CocoDataset, class_agnostic: bool) -> list[dict[str, Any]]:
+def _truths(dataset: CocoDataset, iou_type: IouType, class_agnostic: bool) -> list[dict[str, Any]]:
     found = [(image.id, entry) for image in dataset.images for entry in dataset.annotations[image.id]]
+    turned = rotated_boxes_of([entry for _, entry in found]) if iou_type == "rotated" else None
     return [
         {
             "id": index + 1,
             "image_id": image_id,
             "category_id": 1 if class_agnostic else entry["label"] + 1,
-            "segmentation": entry["segmentation"],
-            "bbox": entry["bbox"],
             "area": float(entry["area"]) if "area" in entry else float(area_px(entry["segmentation"])),
             "iscrowd": int(is_crowd(entry)),
         }
+        | ({key: entry[key] for key in ("segmentation", "bbox") if key in entry} if turned is None
+           else _turned(turned[index].tolist()))
         for index, (image_id, entry) in enumerate(found)
-    ]
+    ]  # fmt: skip
+
+
+def _turned(box: list[float]) -> dict[str, Any]:
+    """A rotated box, and an upright one of its sides: COCO's code takes a detection's area from that."""
+    return {"rotated_box": box, "bbox": [box[0] - box[2] / 2, box[1] - box[3] / 2, box[2], box[3]]}
 
 
 def _detections(
     dataset: CocoDataset, results: list[dict[str, Any]], iou_type: IouType, class_agnostic: bool
 ) -> list[dict[str, Any]]:
     """Only the key that is judged: with a box present, COCO's code sorts masks into sizes by their box's area."""
-    key = "segmentation" if iou_type == "segm" else "bbox"
     ids = {category_id: 1 if class_agnostic else label + 1 for label, category_id in enumerate(dataset.category_ids)}
+
+    def judged(row: dict[str, Any]) -> dict[str, Any]:
+        if iou_type == "rotated":
+            return _turned([float(value) for value in row["rotated_box"]])
+        return {KEYS[iou_type]: row[KEYS[iou_type]]}
+
     return [
-        {"image_id": row["image_id"], "category_id": ids[row["category_id"]], key: row[key], "score": row["score"]}
+        {"image_id": row["image_id"], "category_id": ids[row["category_id"]], "score": row["score"]} | judged(row)
         for row in results
     ]
 

@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from tem_seg.data.annotations import rotated_boxes_of
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results import by_image
-from tem_seg.evaluation.inputs import IouType, check_results, is_crowd
+from tem_seg.evaluation.inputs import KEYS, IouType, check_results, is_crowd
+from tem_seg.evaluation.regions import parts
+from tem_seg.evaluation.rotated_ap import rotated_iou
 
 CURVE_POINTS = 101
 
@@ -42,12 +45,31 @@ def match_image(
     truths: list[dict[str, Any]], predictions: list[dict[str, Any]], *, iou_type: IouType = "segm",
     min_iou: float = 0.5, class_agnostic: bool = False,
 ) -> Matching:  # fmt: skip
-    """Matches COCO results of one image to its annotations; masks are compressed RLE of one size, boxes [x, y, w, h].
+    """Matches COCO results of one image to its annotations; masks are compressed RLE of one size, boxes [x, y, w, h],
+    rotated boxes [cx, cy, w, h, angle_deg].
 
     class_agnostic: a prediction may match a truth of another class. ``matched`` counts among the truths as given.
     """
     predictions = sorted(predictions, key=lambda row: -row["score"])
     scores = np.array([row["score"] for row in predictions], np.float64)
+    matched, best = np.full(len(predictions), -1, np.int64), np.zeros(len(predictions))
+    ignored = np.zeros(len(predictions), bool)
+    for wanted, found in parts(truths, predictions, iou_type):
+        taken, best[found], ignored[found] = _match(
+            [truths[i] for i in wanted], [predictions[i] for i in found], iou_type, min_iou, class_agnostic
+        )
+        matched[found[taken >= 0]] = wanted[taken[taken >= 0]]
+    counted = np.flatnonzero(~ignored)
+    n_truths = sum(not is_crowd(entry) for entry in truths)
+    return Matching(scores[counted], matched[counted], best[counted], n_truths, counted)
+
+
+def _match(
+    truths: list[dict[str, Any]], predictions: list[dict[str, Any]], iou_type: IouType, min_iou: float,
+    class_agnostic: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:  # fmt: skip
+    """Of each prediction (D,), in descending score: the truth or -1, the IoU with it, whether only a crowd region is
+    there."""
     iou = pairwise_iou(truths, predictions, iou_type)
     if not class_agnostic:
         iou = iou * (_classes(predictions)[:, None] == _classes(truths)[None])
@@ -55,8 +77,7 @@ def match_image(
     matched = _greedy(np.where(crowd, 0.0, iou), min_iou)
     ignored = (matched < 0) & (iou[:, crowd] >= min_iou).any(axis=1)
     best = np.where(matched >= 0, iou[np.arange(len(iou)), matched], 0.0) if len(truths) else np.zeros(len(iou))
-    counted = np.flatnonzero(~ignored)
-    return Matching(scores[counted], matched[counted], best[counted], int((~crowd).sum()), counted)
+    return matched, best, ignored
 
 
 def pairwise_iou(
@@ -68,9 +89,11 @@ def pairwise_iou(
     """
     if not truths or not predictions:
         return np.zeros((len(predictions), len(truths)))
-    key = "segmentation" if iou_type == "segm" else "bbox"
-    found: Any = [row[key] for row in predictions]
-    wanted: Any = [entry[key] for entry in truths]
+    if iou_type == "rotated":
+        boxes = np.asarray([row["rotated_box"] for row in predictions], np.float64)
+        return rotated_iou(boxes, rotated_boxes_of(truths), np.array([is_crowd(entry) for entry in truths]))
+    found: Any = [row[KEYS[iou_type]] for row in predictions]
+    wanted: Any = [entry[KEYS[iou_type]] for entry in truths]
     if iou_type == "bbox":  # pycocotools takes lists for masks only
         found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
     return np.asarray(coco_mask.iou(found, wanted, [int(is_crowd(entry)) for entry in truths]), np.float64)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import capped_flags, images_named
+from tem_seg.evaluation.boundary import boundary_figures
 from tem_seg.evaluation.coco_ap import average_precision
-from tem_seg.evaluation.inputs import IouType, has_masks, is_crowd
+from tem_seg.evaluation.inputs import IouType, is_crowd, kinds_of
 from tem_seg.evaluation.matching import (
     Matching,
     counts_at,
@@ -25,25 +26,33 @@ MATCH_IOU = 0.5
 
 def compute_metrics(
     dataset: CocoDataset, results: list[dict[str, Any]], info: dict[str, Any], *, max_instances: int,
-    score: float = 0.9, best_score: float | None, class_agnostic: bool = False,
+    score: float = 0.9, best_score: float | None, class_agnostic: bool = False, boundary_px: float = 2.0,
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one split. NaN = undefined (null in the file).
 
     results, info: the content of predictions.json; score: the papers' threshold; best_score: the one that maximised
     F1 on the validation split (:func:`tem_seg.evaluation.matching.best_f1_score`), None or NaN where there is none.
-    The headline figures are of masks, or of boxes for models without masks (``headline`` says which).
+    boundary_px: see :func:`tem_seg.evaluation.boundary.agreement`; outlines are compared at best_score, else at score.
+    The headline figures are of masks, else of rotated boxes, else of boxes: the first that both predictions and
+    annotations have (``headline`` says which).
     """
     best_score = None if best_score is None or np.isnan(best_score) else float(best_score)
-    headline: IouType = "segm" if has_masks(results) else "bbox"
+    kinds = kinds_of(dataset, results)
+    headline = kinds[0]
 
     def ap(iou_type: IouType, min_score: float | None = None) -> dict[str, Any]:
         return average_precision(dataset, results, iou_type, max_instances, class_agnostic, min_score)
 
-    boxes = ap("bbox")
-    segm = ap("segm") if headline == "segm" else None
-    main = boxes if segm is None else segm
+    blocks: dict[str, Any] = {"segm": None} | {kind: ap(kind) for kind in kinds}
+    at_score: dict[str, Any] = {"segm_at_score": None}
+    at_score |= {f"{kind}_at_score": _at_score(ap(kind, score), score) for kind in kinds}
+    main = blocks[headline]
     matchings = match_dataset(dataset, results, iou_type=headline, min_iou=MATCH_IOU, class_agnostic=class_agnostic)
     images = list(matchings.values())
+    shown = score if best_score is None else best_score
+    outlines = (
+        boundary_figures(dataset, results, matchings, score=shown, width_px=boundary_px) if headline == "segm" else None
+    )
     at_iou50 = {
         "fixed": counts_at(images, score),
         "best": None if best_score is None else counts_at(images, best_score),
@@ -56,11 +65,10 @@ def compute_metrics(
         "red_flags": red_flags(dataset, results, info, max_instances, score, best_score),
         "class_agnostic": class_agnostic,
         "headline": headline,
-        "segm": segm,
-        "bbox": boxes,
-        "segm_at_score": None if segm is None else _at_score(ap("segm", score), score),
-        "bbox_at_score": _at_score(ap("bbox", score), score),
+        **blocks,
+        **at_score,
         "at_iou50": at_iou50,
+        "boundary": outlines,
         "false_positives_per_empty_image": _empty_images(images, score, best_score),
         "curves": {"f1": f1_curve(images), "pr": pr_curve(images)},
         **{key: main[key] for key in ("ap", "ap50", "ap75")},
@@ -94,22 +102,18 @@ def red_flags(
     crowded = [i for i, count in truths.items() if count > max_instances]
     capped = list(info.get("capped_image_ids") or [])
     missing = sorted(set(truths) - set(info["image_ids"])) if info.get("image_ids") is not None else []
-    cap = f"max_instances = {max_instances}"
+    given, cap = info.get("max_instances", max_instances), f"max_instances = {max_instances}"
     top_score = max((row["score"] for row in results), default=float("nan"))
+    unscored = any("segmentation" in row for row in results) and not dataset.has_masks
     flags = {
-        f"the model returned as many particles as it may ({cap}) in {_images(capped)}: some may be missing": capped,
-        f"more predictions than {cap} in {_images(over)}: AP counts only that many a class": over,
-        f"more particles than {cap} in {_images(crowded)}: raise the cap": crowded,
-        f"no prediction was made for {_images(missing)}: their particles count as missed": missing,
+        "the annotations hold boxes without masks: predicted masks are not scored, their boxes are": unscored,
+        **dict.fromkeys(capped_flags(capped, given, info.get("tile_instances")), True),
+        f"more predictions than {cap} in {images_named(over)}: AP counts only that many a class": over,
+        f"more particles than {cap} in {images_named(crowded)}: raise the cap": crowded,
+        f"no prediction was made for {images_named(missing)}: their particles count as missed": missing,
         "there are no predictions at all": not results,
         f"no prediction reaches score {score}: the figures at that score say nothing": top_score < score,
         "the dataset holds no particles: AP, recall and F1 are undefined": not any(truths.values()),
         "no F1-best score is known (no validation predictions): F1 stands at the fixed score only": best_score is None,
     }
     return [text for text, raised in flags.items() if raised]
-
-
-def _images(ids: Sequence[int]) -> str:
-    """At most ten ids: "3 images (1, 5, 8)"."""
-    shown = ", ".join(str(i) for i in ids[:10]) + (", …" if len(ids) > 10 else "")
-    return f"{len(ids)} image{'s' if len(ids) != 1 else ''} ({shown})"

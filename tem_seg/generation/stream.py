@@ -27,14 +27,17 @@ class RecipeStream:
     image_size: tuple[int, int]
     seed: int
     split: str = "train"
+    classes: tuple[str, ...] | None = None
+    """Only particles of these classes, in this order; None: all of the recipe's."""
 
     def __post_init__(self) -> None:
         check_pair(self.recipe, self.imaging, self.image_size)
+        coco.check_classes(self.categories, self.recipe.categories, "the recipe")
 
     @property
     def categories(self) -> list[str]:
         """Names of the classes; a label is a position here."""
-        return list(self.recipe.categories)
+        return list(self.recipe.categories if self.classes is None else self.classes)
 
     def drawn(self, k: int) -> Drawn:
         """Image k as the recipe and the imaging make it."""
@@ -49,7 +52,9 @@ class RecipeStream:
         levels = drawn.micrograph.pixels
         if drawn.path is None:  # a PNG holds whole grey levels
             levels = levels.astype(np.uint8).astype(np.float32)
-        return normalise(levels), [entry | {"label": entry["category_id"] - 1} for entry in found]
+        label_of = {self.recipe.categories.index(name) + 1: label for label, name in enumerate(self.categories)}
+        chosen = [entry for entry in found if entry["category_id"] in label_of]
+        return normalise(levels), [entry | {"label": label_of[entry["category_id"]]} for entry in chosen]
 
     def __call__(self, k: int) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
         """Image k, as :func:`seen`."""

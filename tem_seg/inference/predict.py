@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +12,26 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from tem_seg.core.geometry import xyxy_to_xywh
 from tem_seg.core.types import Prediction
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
-from tem_seg.data.results import to_results
-from tem_seg.data.rle import area_px
+from tem_seg.data.results import capped_flags, to_results
+from tem_seg.inference import scales
+from tem_seg.inference.instances import keep, turned_back
+from tem_seg.inference.merging import agreed, at_most, merge
+from tem_seg.inference.tiling import joined, tiles
 from tem_seg.models.contract import SegmentationModel
 
 SMALLEST_SIDE_PX = 32
 """A micrograph is never shrunk below this side: the pyramid's coarsest level needs it."""
+VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
+    "none": ((0, False),),
+    "flip": ((0, False), (0, True)),
+    "dihedral": tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4)),
+}
+"""How a micrograph is shown: quarter turns counter-clockwise, after mirroring left–right or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,48 +39,63 @@ class Predictor:
     """How a micrograph is looked at.
 
     scales: magnifications; of what overlaps with a mask IoU of ``merge_iou`` within a class, at one magnification or
-    at two, the higher score wins. target_px: None, or the size (square root of area) that the median particle is
-    brought to before ``scales`` apply, found by a first look at magnification 1. min_score: what is below is dropped.
+    at two, the higher score wins. find_scale: the magnifications follow from the micrograph's size and from what is
+    found, and ``scales`` is not used (inference/scales.py). min_score: what is below is dropped.
+    tile_px: a micrograph that is larger, at a magnification, is looked at in tiles of that size, which overlap by
+    ``overlap_px`` (both in px as shown); None: never. augment: "none", "flip" (also mirrored) or "dihedral" (mirrored
+    and turned by quarters, eight looks); scores are averaged over those that agree. max_instances: the most particles
+    of a micrograph. tile_instances: the model's own cap, of what it is shown, where it is another (to be reported).
     precision: torch dtype of the network's arithmetic on this device.
     """
 
     scales: tuple[float, ...] = (1.0,)
     merge_iou: float = 0.5
-    target_px: float | None = None
+    find_scale: bool = False
     min_score: float = 0.05
     max_instances: int = 1000
     precision: torch.dtype = torch.float32
+    tile_px: int | None = None
+    overlap_px: int = 256
+    tile_instances: int | None = None
+    augment: str = "none"
 
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel, pixels: NDArray[np.floating]) -> Prediction:
         """pixels (H, W) in [0, 1], normalised as in training → Prediction."""
         image = np.ascontiguousarray(pixels, np.float32)
-        base = self._magnification(model, image) if self.target_px else 1.0
-        looks = [self._look(model, image, base * scale) for scale in self.scales]
+        if self.find_scale:
+            found = scales.looks((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))
+            return at_most(scales.settled(found, self.merge_iou), self.max_instances)
+        looks = [self._look(model, image, scale) for scale in self.scales]
         return merge(looks, self.merge_iou, self.max_instances)
 
     def _look(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
+        """One magnification, mirrored and turned as asked for."""
+        size = (image.shape[0], image.shape[1])
+        looks = []
+        for turns, mirrored in VIEWS[self.augment]:
+            shown = np.rot90(image[:, ::-1] if mirrored else image, turns)
+            looks.append(turned_back(self._scan(model, shown, scale), turns, mirrored, size))
+        return agreed(looks, self.merge_iou) if len(looks) > 1 else looks[0]
+
+    def _scan(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
+        """The whole micrograph in one piece, or tile by tile."""
+        size = (image.shape[0], image.shape[1])
+        if self.tile_px is None:
+            return self._see(model, image, scale)
+        windows = tiles(size, self.tile_px, self.overlap_px, scale)
+        if len(windows) == 1:
+            return self._see(model, image, scale)
+        found = [self._see(model, image[y0:y1, x0:x1], scale) for x0, y0, x1, y1 in windows.tolist()]
+        return joined(found, windows, size, self.merge_iou, scale)
+
+    def _see(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
+        """What the model finds of at least ``min_score``, in the frame of ``image``."""
         frame = (image.shape[0], image.shape[1])
         device = next(model.parameters()).device
         with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            found = model([_rescaled(image, scale).to(device)], frames=[frame])
+            found = model([_rescaled(np.ascontiguousarray(image), scale).to(device)], frames=[frame])
         return keep(found[0], found[0].scores >= self.min_score)  # type: ignore[index, union-attr]
-
-    def _magnification(self, model: SegmentationModel, image: NDArray[np.float32]) -> float:
-        assert self.target_px is not None
-        first = self._look(model, image, 1.0)
-        sizes = sizes_px(keep(first, first.scores >= 0.5))
-        sizes = sizes[sizes > 0]
-        return float(np.clip(self.target_px / np.median(sizes), 0.25, 4.0)) if len(sizes) else 1.0
-
-
-def sizes_px(prediction: Prediction) -> NDArray[np.float64]:
-    """Square root of each particle's mask (or box) area, (N,) px."""
-    if prediction.masks is not None:
-        return np.sqrt(np.array([area_px(mask) for mask in prediction.masks], np.float64))
-    sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
-    areas: NDArray[np.float64] = sides.prod(axis=1, dtype=np.float64)
-    return np.sqrt(areas)
 
 
 def _rescaled(image: NDArray[np.float32], scale: float) -> Tensor:
@@ -84,84 +107,55 @@ def _rescaled(image: NDArray[np.float32], scale: float) -> Tensor:
     return torch.from_numpy(image)[None]
 
 
-def keep(prediction: Prediction, chosen: NDArray[Any]) -> Prediction:
-    """The part of a prediction given by a boolean or index array (N,)."""
-    index = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
-    return Prediction(
-        boxes=prediction.boxes[index],
-        labels=prediction.labels[index],
-        scores=prediction.scores[index],
-        masks=None if prediction.masks is None else [prediction.masks[i] for i in index],
-        rotated_boxes=None if prediction.rotated_boxes is None else prediction.rotated_boxes[index],
-        capped=prediction.capped,
-    )
-
-
-def merge(looks: list[Prediction], iou: float, max_instances: int) -> Prediction:
-    """Predictions of one micrograph at several magnifications → one, without repetitions; the higher score wins."""
-    turned: list[Any] = [look.rotated_boxes for look in looks]
-    together = Prediction(
-        boxes=np.concatenate([look.boxes for look in looks]),
-        labels=np.concatenate([look.labels for look in looks]),
-        scores=np.concatenate([look.scores for look in looks]),
-        masks=None if looks[0].masks is None else [mask for look in looks for mask in look.masks or []],
-        rotated_boxes=None if turned[0] is None else np.concatenate(turned),
-        capped=any(look.capped for look in looks),
-    )
-    ordered = keep(together, np.argsort(-together.scores, kind="stable"))
-    merged = keep(ordered, distinct(ordered, iou))
-    cut = keep(merged, np.arange(min(len(merged), max_instances)))
-    return dataclasses.replace(cut, capped=cut.capped or len(merged) > max_instances)
-
-
-def distinct(prediction: Prediction, iou: float) -> NDArray[np.bool_]:
-    """Which particles (N,) are no repetition of one with a higher score and the same class.
-
-    Overlap is that of masks: rods that lie side by side at 45° share most of their boxes and none of their area. Boxes
-    are compared where the model has no masks.
-    """
-    if not len(prediction):
-        return np.zeros(0, bool)
-    if prediction.masks is not None:
-        shapes: Any = prediction.masks
-    else:
-        shapes = xyxy_to_xywh(prediction.boxes.astype(np.float64))
-    overlap = coco_mask.iou(shapes, shapes, [0] * len(prediction)) >= iou
-    overlap &= prediction.labels[:, None] == prediction.labels[None]
-    kept = np.ones(len(prediction), bool)
-    for index in range(len(prediction)):
-        if kept[index]:
-            kept[index + 1 :] &= ~overlap[index, index + 1 :]
-    return kept
-
-
 def _within(prediction: Prediction, classes: int) -> Prediction:
     """Labels that the dataset has; a model of more classes (class-agnostic evaluation) calls the others class 0."""
     labels = np.where(prediction.labels < classes, prediction.labels, 0)
     return dataclasses.replace(prediction, labels=labels)
 
 
-def predict_dataset(
-    model: SegmentationModel, dataset: CocoDataset, predictor: Predictor
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Predicts all micrographs of a dataset → (COCO results, info for predictions.json)."""
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What became of one micrograph: COCO results, whether a cap was reached, and the seconds it took."""
+
+    image_id: int
+    rows: list[dict[str, Any]]
+    capped: bool
+    seconds: float
+
+
+def predict_images(model: SegmentationModel, dataset: CocoDataset, predictor: Predictor) -> Iterator[Predicted]:
+    """Predicts a dataset, one micrograph at a time: nothing of the ones before is held."""
     model.eval()
-    results: list[dict[str, Any]] = []
-    capped: list[int] = []
-    seconds = 0.0
     for image in dataset.images:
         pixels = normalise(read_micrograph(image.path).pixels)
         start = time.perf_counter()
         prediction = predictor(model, pixels)
-        seconds += time.perf_counter() - start
-        if prediction.capped:
-            capped.append(image.id)
-        results += to_results(_within(prediction, len(dataset.category_ids)), image.id, dataset.category_ids)
-    return results, {
+        seconds = time.perf_counter() - start
+        rows = to_results(_within(prediction, len(dataset.category_ids)), image.id, dataset.category_ids)
+        yield Predicted(image.id, rows, prediction.capped, seconds)
+
+
+def prediction_info(
+    dataset: CocoDataset, predictor: Predictor, capped_image_ids: list[int], seconds: float
+) -> dict[str, Any]:
+    """What predictions.json says of predictions of a whole dataset, which took so many seconds."""
+    return {
         "dataset": str(dataset.path),
         "image_ids": [image.id for image in dataset.images],
         "categories": dataset.categories,
         "max_instances": predictor.max_instances,
-        "capped_image_ids": capped,
+        "tile_instances": predictor.tile_instances,
+        "capped_image_ids": capped_image_ids,
+        "red_flags": capped_flags(capped_image_ids, predictor.max_instances, predictor.tile_instances),
         "seconds_per_image": seconds / max(1, len(dataset)),
     }
+
+
+def predict_dataset(
+    model: SegmentationModel, dataset: CocoDataset, predictor: Predictor
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Predicts all micrographs of a dataset → (COCO results, info for predictions.json), all in memory."""
+    found = list(predict_images(model, dataset, predictor))
+    capped = [image.image_id for image in found if image.capped]
+    seconds = sum(image.seconds for image in found)
+    return [row for image in found for row in image.rows], prediction_info(dataset, predictor, capped, seconds)

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from tem_seg.core.errors import UserError
-from tem_seg.models import detectron2
+from tem_seg.models import checkpoint, detectron2, freezing
 from tem_seg.models.contract import RcnnSpec, SegmentationModel
+
+PUBLISHED = ("none", "imagenet", "coco")
+"""Values of model.weights that name no file of ours."""
 
 
 def choose_backend(asked: str) -> str:
@@ -33,20 +36,62 @@ class Rcnn(RcnnSpec):
     backend: str = "auto"
 
     def build(self) -> SegmentationModel:
-        """The model with its starting weights. Raises UserError where those cannot be had."""
-        spec = RcnnSpec(**{field.name: getattr(self, field.name) for field in fields(RcnnSpec)})
-        if choose_backend(self.backend) == "detectron2":
-            from tem_seg.models.detectron2.rcnn import Detectron2Rcnn
-
-            return Detectron2Rcnn(spec)
-        from tem_seg.models.torchvision.pretrained import start_from
-        from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
-
-        model = TorchvisionRcnn(spec)
-        start_from(model, spec)
+        """The model with its starting weights, some frozen. Raises UserError where those cannot be had."""
+        model = self._model()
+        before = freezing.values(model) if self.frozen else {}
+        self._start(model)
+        freezing.freeze(model, self.frozen, random=freezing.unchanged(model, before))
         return model
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """model.freeze, or what it stands for."""
+        return freezing.chosen_by_default(self.weights) if self.freeze is None else self.freeze
+
+    @property
+    def spec(self) -> RcnnSpec:
+        """Without the choice of a back end."""
+        return RcnnSpec(**{field.name: getattr(self, field.name) for field in fields(RcnnSpec)})
+
+    def chosen_backend(self) -> str:
+        """As :func:`choose_backend`; masks in rotated boxes exist on torchvision alone."""
+        return choose_backend("torchvision" if self.backend == "auto" and self.rotated and self.masks else self.backend)
+
+    def _start(self, model: SegmentationModel) -> None:
+        """Loads the weights that training starts from, or that predict."""
+        if self.weights not in PUBLISHED:
+            checkpoint.load(model, checkpoint.path_of(self.weights), settings=self.about())
+            return
+        if self.chosen_backend() == "detectron2":
+            from tem_seg.models.detectron2.weights import start_from
+        else:
+            from tem_seg.models.torchvision.pretrained import start_from
+        start_from(model, self.spec)
+
+    def _model(self) -> SegmentationModel:
+        """With random weights."""
+        if self.chosen_backend() == "detectron2":
+            from tem_seg.models.detectron2.rcnn import Detectron2Rcnn
+
+            return Detectron2Rcnn(self.spec)
+        from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
+        from tem_seg.models.torchvision.rotated_rcnn import RotatedRcnn
+
+        return RotatedRcnn(self.spec) if self.rotated else TorchvisionRcnn(self.spec)
+
     def about(self) -> dict[str, Any]:
-        """Plain values that say what the weights of such a model are."""
+        """Plain values that say what the weights of such a model are. Raises UserError for what cannot be built."""
+        backend = self.chosen_backend()
+        self._refuse(backend)
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return plain | {"family": "rcnn", "backend": choose_backend(self.backend)}
+        return plain | {"family": "rcnn", "backend": backend, "freeze": list(self.frozen)}
+
+    def _refuse(self, backend: str) -> None:
+        """Raises UserError, before any work, for what a back end cannot build and weights that are not there."""
+        if backend == "detectron2":
+            from tem_seg.models.detectron2.config import refuse
+        else:
+            from tem_seg.models.torchvision.pretrained import refuse
+        refuse(self.spec)
+        if self.weights == checkpoint.STARTER:
+            checkpoint.path_of(self.weights)

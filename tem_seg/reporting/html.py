@@ -19,10 +19,12 @@ from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.reporting import plots, tables
 from tem_seg.reporting.made import backend, made
-from tem_seg.reporting.material import Matches, Material, matched_diameters
+from tem_seg.reporting.material import Matches, Material, matched_sizes
+from tem_seg.reporting.reliability import reliability
 from tem_seg.reporting.views import views
 
 THRESHOLDS = {"fixed": "papers", "best": "best on validation"}
+LABELS = {"equivalent_diameter": "Equivalent diameter", "max_feret": "Length"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,15 @@ def _notes(material: Material) -> list[str]:
         notes.append("These micrographs are not annotated: predictions are shown and measured, but cannot be scored.")
     if uncalibrated:
         notes.append(f"{uncalibrated:,} of {len(material.test):,} micrographs carry no pixel size: measured in px.")
-    if material.rows and not any("segmentation" in row for rows in material.rows.values() for row in rows):
+    found = [row for rows in material.rows.values() for row in rows]
+    if found and all("rotated_box" in row and "segmentation" not in row for row in found):
+        notes.append("The predictions hold rotated boxes without masks: these are drawn, and their sides measured.")
+    elif not any("segmentation" in row for row in found):
         notes.append("The predictions hold no masks: boxes are drawn.")
+    calibration = material.metrics.get("calibration") or {}
+    notes += [
+        f"{note[:1].upper()}{note[1:]}." for note in (calibration.get("note"), calibration.get("edge_note")) if note
+    ]
     return notes
 
 
@@ -147,7 +156,7 @@ def _key_figures(material: Material) -> list[KeyFigure]:
     metrics = material.metrics
     figures = []
     if metrics.get("n_truths") is not None:
-        kind = "masks" if metrics.get("segm") else "boxes"
+        kind = tables.KINDS[tables.headline(metrics)]
         n = f"n = {metrics['n_truths']:,} particles"
         for key, name, iou in (("ap", "AP", "0.50:0.95"), ("ap50", "AP50", "0.50"), ("ap75", "AP75", "0.75")):
             figures.append(KeyFigure(name, tables.cell(metrics.get(key), 3).text, f"{kind}, IoU {iou}; {n}"))
@@ -177,18 +186,18 @@ def _count_figure(material: Material) -> KeyFigure:
 
 
 def _size_figure(material: Material, unit: str) -> KeyFigure:
-    sample = tables.values(material.particles, f"equivalent_diameter_{unit}")
+    size = tables.size_of(material.particles, unit)
+    sample = tables.values(material.particles, f"{size}_{unit}")
     spread = f"{sample.std(ddof=1):.3g}" if len(sample) > 1 else tables.UNDEFINED
     middle = f"{float(np.median(sample)):.3g}"
-    return KeyFigure(
-        "Equivalent diameter", f"{middle} ± {spread} {unit}", f"median ± SD of n = {len(sample):,} whole particles"
-    )
+    return KeyFigure(LABELS[size], f"{middle} ± {spread} {unit}", f"median ± SD of n = {len(sample):,} whole particles")
 
 
 def _size_section(material: Material, unit: str) -> SizeSection:
     truth = material.truth_particles
-    diameter = f"equivalent_diameter_{unit}"
-    columns = {diameter: f"equivalent diameter ({unit})", f"min_feret_{unit}": f"min Feret ({unit})",
+    size = tables.size_of(material.particles, unit)
+    diameter = f"{size}_{unit}"
+    columns = {diameter: f"{LABELS[size].lower()} ({unit})", f"min_feret_{unit}": f"min Feret ({unit})",
                "aspect_ratio": "aspect ratio"}  # fmt: skip
     of_unit = [tables.measured_in(frame, unit) for frame in (material.particles, truth)]
     drawn = []
@@ -199,19 +208,20 @@ def _size_section(material: Material, unit: str) -> SizeSection:
     samples = [("predicted", tables.values(material.particles, diameter))]
     if truth is not None:
         samples.append(("annotated", tables.values(truth, diameter)))
-    pairs = matched_diameters(material, calibrated=unit == "nm")
+    pairs = matched_sizes(material, calibrated=unit == "nm")
     if len(pairs):
-        drawn.append(plots.scatter(pairs, unit))
-    return SizeSection(unit, tables.size_table(samples, unit), drawn, _bias(pairs))
+        drawn.append(plots.scatter(pairs, unit, LABELS[size].lower()))
+    return SizeSection(unit, tables.size_table(samples, unit, size), drawn, _bias(pairs, size))
 
 
-def _bias(pairs: NDArray[np.float64]) -> str:
+def _bias(pairs: NDArray[np.float64], size: str) -> str:
     if len(pairs) < 2:
         return ""
     percent = 100.0 * (pairs[:, 1] / pairs[:, 0] - 1.0)
     return (
-        f"Of {len(pairs):,} matched whole particles, the predicted diameter is off by "
-        f"{float(np.median(percent)):+.1f} % (median), with a scatter of {percent.std(ddof=1):.1f} % (SD); from areas."
+        f"Of {len(pairs):,} matched whole particles, the predicted {LABELS[size].split()[-1].lower()} is off by "
+        f"{float(np.median(percent)):+.1f} % (median), with a scatter of {percent.std(ddof=1):.1f} % (SD); from "
+        f"{'areas' if size == 'equivalent_diameter' else 'the long sides of rotated boxes'}."
     )
 
 
@@ -221,4 +231,6 @@ def _detection(material: Material) -> list[Markup]:
         return []
     scored = material.metrics.get("at_iou50") or {}
     thresholds = {name: scored[key] for key, name in THRESHOLDS.items() if scored.get(key)}
-    return [plots.precision_recall(curves["pr"], thresholds), plots.f1_over_score(curves["f1"], thresholds)]
+    diagram = reliability(material.metrics.get("calibration") or {})
+    drawn = [plots.precision_recall(curves["pr"], thresholds), plots.f1_over_score(curves["f1"], thresholds)]
+    return drawn if diagram is None else [*drawn, diagram]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tem_seg.data.annotations import has_masks, has_rotated_boxes, rotated_boxes_of
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.rle import area_px
 
@@ -116,21 +117,31 @@ def equivalent_diameter(segmentation: Any, pixel_size_nm: float | None) -> float
     return float(2.0 * np.sqrt(area_px(segmentation) / np.pi)) * (pixel_size_nm or 1.0)
 
 
-def matched_diameters(material: Material, calibrated: bool) -> NDArray[np.float64]:
-    """(N, 2) float64: annotated and predicted equivalent diameter (nm; px if not calibrated) of each matched pair.
+def matched_sizes(material: Material, calibrated: bool) -> NDArray[np.float64]:
+    """(N, 2) float64: annotated and predicted size (nm; px if not calibrated) of each matched pair.
 
-    From mask areas, at the score threshold, of micrographs with (or without) a calibration. Particles that reach the
-    border are left out, as is everything a model without masks predicts.
+    The equivalent diameter from mask areas where both have masks, else the long side of their rotated boxes, at the
+    score threshold, of micrographs with (or without) a calibration. Particles that reach the border are left out, as is
+    all that upright boxes are known of.
     """
     pairs: list[tuple[float, float]] = []
     for image in material.test.images:
         if (image.pixel_size_nm is not None) != calibrated or material.matches is None:
             continue
         for row, index in zip(material.kept(image.id), material.found(image.id), strict=True):
-            if index < 0 or "segmentation" not in row:
-                continue
-            truth = material.test.annotations[image.id][index]
+            truth = material.test.annotations[image.id][index] if index >= 0 else {"truncated": True}
             if not truth.get("truncated", False):
-                pairs.append((equivalent_diameter(truth["segmentation"], image.pixel_size_nm),
-                              equivalent_diameter(row["segmentation"], image.pixel_size_nm)))  # fmt: skip
+                pairs += _sizes(truth, row, image.pixel_size_nm)
     return np.asarray(pairs, np.float64).reshape(-1, 2)
+
+
+def _sizes(truth: dict[str, Any], row: dict[str, Any], pixel_size_nm: float | None) -> list[tuple[float, float]]:
+    """The pair of sizes, or [] where they cannot be compared."""
+    both = (truth, row)
+    if has_masks(both):
+        one, other = (equivalent_diameter(entry["segmentation"], pixel_size_nm) for entry in both)
+    elif has_rotated_boxes(both):
+        one, other = rotated_boxes_of(both)[:, 3] * (pixel_size_nm or 1.0)
+    else:
+        return []
+    return [(float(one), float(other))]

@@ -100,8 +100,8 @@ def size_histogram(measured: NDArray[np.float64], annotated: NDArray[np.float64]
     return chart(draw, f"Histogram of {label} of {len(measured):,} predicted{truth}")
 
 
-def scatter(pairs: NDArray[np.float64], unit: str) -> Markup:
-    """Predicted over annotated diameter of matched particles; pairs (N, 2) annotated, predicted; with the identity."""
+def scatter(pairs: NDArray[np.float64], unit: str, size: str = "equivalent diameter") -> Markup:
+    """Predicted over annotated size of matched particles; pairs (N, 2) annotated, predicted; with the identity."""
 
     def draw(axes: Axes) -> None:
         low, high = (float(pairs.min()), float(pairs.max())) if len(pairs) else (0.0, 1.0)
@@ -114,10 +114,10 @@ def scatter(pairs: NDArray[np.float64], unit: str) -> Markup:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(lambda value, _: f"{value:g}")
                 axis.set_minor_formatter(lambda value, _: "")
-        axes.set(xlabel=f"annotated equivalent diameter ({unit})", ylabel=f"predicted ({unit})")
+        axes.set(xlabel=f"annotated {size} ({unit})", ylabel=f"predicted ({unit})")
         _legend_above(axes)
 
-    return chart(draw, f"Predicted over annotated equivalent diameter of {len(pairs):,} matched particles")
+    return chart(draw, f"Predicted over annotated {size} of {len(pairs):,} matched particles")
 
 
 def precision_recall(curve: dict[str, list[float]], thresholds: dict[str, dict[str, Any]]) -> Markup:

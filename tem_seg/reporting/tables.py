@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 UNDEFINED = "–"
 AP_COLUMNS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "AP small", "ap_medium": "AP medium",
               "ap_large": "AP large", "ar": "AR"}  # fmt: skip
+KINDS = {"segm": "masks", "rotated": "rotated boxes", "bbox": "boxes"}
+"""What is compared, by its key in metrics.json."""
+SIZES = {"equivalent_diameter": "Equivalent diameter: of the circle with the particle's area.",
+         "max_feret": "Length: the long side of the rotated box, which knows no area."}  # fmt: skip
+"""Column of particles.csv (without its unit) that stands for the size, the first that is known; what it is."""
 COUNT_COLUMNS = {"score": "score ≥", "precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy",
                  "tp": "TP", "fp": "FP", "fn": "FN"}  # fmt: skip
 
@@ -71,14 +76,13 @@ def from_records(
 
 def metric_tables(metrics: dict[str, Any]) -> list[Table]:
     """Tables of metrics.json: AP, AP by class, precision and recall, false alarms; [] where nothing was scored."""
-    tables = [_average_precision(metrics), _per_class(metrics), _at_iou50(metrics), _false_alarms(metrics)]
-    return [table for table in tables if table is not None]
+    makers = (_average_precision, _per_class, _at_iou50, _outlines, _false_alarms)
+    return [table for make in makers if (table := make(metrics)) is not None]
 
 
 def _average_precision(metrics: dict[str, Any]) -> Table | None:
-    kinds = {"masks": "segm", "boxes": "bbox"}
-    records = [(name, metrics.get(kind)) for name, kind in kinds.items()]
-    for name, kind in kinds.items():
+    records = [(name, metrics.get(kind)) for kind, name in KINDS.items()]
+    for kind, name in KINDS.items():
         at_score = metrics.get(f"{kind}_at_score")
         records.append((f"{name}, score ≥ {at_score['score']:g}" if at_score else name, at_score))
     found = [(name, record) for name, record in records if record]
@@ -94,12 +98,17 @@ def _average_precision(metrics: dict[str, Any]) -> Table | None:
 
 
 def _per_class(metrics: dict[str, Any]) -> Table | None:
-    kind = "segm" if metrics.get("segm") else "bbox"
+    kind = headline(metrics)
     per_class = (metrics.get(kind) or {}).get("per_class") or {}
     if not per_class:
         return None
     columns = {"n_truths": "n", "ap": "AP", "ap50": "AP50", "ap75": "AP75"}
-    return from_records(f"By class, on {'masks' if kind == 'segm' else 'boxes'}.", columns, per_class.items(), "class")
+    return from_records(f"By class, on {KINDS[kind]}.", columns, per_class.items(), "class")
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """Which kind of metrics.json the first figures are of: a key of KINDS."""
+    return str(metrics.get("headline") or ("segm" if metrics.get("segm") else "bbox"))
 
 
 def _at_iou50(metrics: dict[str, Any]) -> Table | None:
@@ -109,6 +118,20 @@ def _at_iou50(metrics: dict[str, Any]) -> Table | None:
     if not records:
         return None
     return from_records("One threshold, IoU 0.5. Accuracy is TP / (TP + FP + FN).", COUNT_COLUMNS, records, "threshold")
+
+
+def _outlines(metrics: dict[str, Any]) -> Table | None:
+    found = metrics.get("boundary")
+    if not found or not found.get("n"):
+        return None
+    columns = {
+        "n": "n", "iou": "boundary IoU", "f1": "boundary F1", "distance_px": "distance, px", "bias_px": "bias, px",
+    }  # fmt: skip
+    records = [("all", found), ("diameter above 100 px", found["large"])]
+    return from_records(
+        f"Outlines of particles found, against the true ones, within {found['width_px']:g} px. Distance: the mean way "
+        "from one to the other; bias above 0: predicted too large.", columns, records, "particles",
+    )  # fmt: skip
 
 
 def _false_alarms(metrics: dict[str, Any]) -> Table | None:
@@ -134,11 +157,14 @@ def values(frame: pd.DataFrame | None, column: str) -> NDArray[np.float64]:
 
 
 def measured_in(frame: pd.DataFrame | None, unit: str) -> pd.DataFrame | None:
-    """The particles whose size is known in this unit ("nm" or "px")."""
-    column = f"equivalent_diameter_{unit}"
-    if frame is None or column not in frame:
-        return None
-    return frame[frame[column].notna()]
+    """The particles whose size is known in this unit ("nm" or "px"), be it a length alone."""
+    known = [f"{name}_{unit}" for name in SIZES if frame is not None and f"{name}_{unit}" in frame]
+    return frame[frame[known].notna().any(axis=1)] if frame is not None and known else None
+
+
+def size_of(particles: pd.DataFrame, unit: str) -> str:
+    """The key of SIZES that these particles have; the equivalent diameter without particles."""
+    return next((name for name in SIZES if len(values(particles, f"{name}_{unit}"))), "equivalent_diameter")
 
 
 def on_border(frame: pd.DataFrame | None) -> int:
@@ -148,10 +174,12 @@ def on_border(frame: pd.DataFrame | None) -> int:
 
 def size_units(*frames: pd.DataFrame | None) -> list[str]:
     """Units in which sizes are known: ["nm"], ["px"], both, or [] for tables without particles."""
-    return [unit for unit in ("nm", "px") if any(len(values(f, f"equivalent_diameter_{unit}")) for f in frames)]
+    return [unit for unit in ("nm", "px") if any(len(values(f, f"{s}_{unit}")) for f in frames for s in SIZES)]
 
 
-def size_table(samples: Sequence[tuple[str, NDArray[np.float64]]], unit: str) -> Table:
+def size_table(
+    samples: Sequence[tuple[str, NDArray[np.float64]]], unit: str, size: str = "equivalent_diameter"
+) -> Table:
     """N, mean, SD (n - 1), median, 10 % and 90 % of (name, values (N,)); undefined stays so."""
     columns = ("", "N", f"mean ({unit})", f"SD ({unit})", f"median ({unit})", f"10 % ({unit})", f"90 % ({unit})")
     rows = []
@@ -160,7 +188,7 @@ def size_table(samples: Sequence[tuple[str, NDArray[np.float64]]], unit: str) ->
         middle = [float(v) for v in np.percentile(sample, [50, 10, 90])] if len(sample) else [None] * 3
         mean = float(sample.mean()) if len(sample) else None
         rows.append((cell(name), cell(len(sample)), *(cell(value) for value in (mean, spread, *middle))))
-    return Table("Equivalent diameter: of the circle with the particle's area.", columns, tuple(rows))
+    return Table(SIZES[size], columns, tuple(rows))
 
 
 def particle_table(particles: pd.DataFrame, most: int = 200) -> Table:

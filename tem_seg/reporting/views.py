@@ -138,9 +138,12 @@ def _outline(entry: dict[str, Any], kind: str, image: ImageRecord, categories: d
     step = _step_px(image)
     words = {"tp": "correct", "fp": "false positive", "fn": "missed", "found": "found", "plain": "predicted"}
     parts = [words[kind], categories.get(entry["category_id"], f"category {entry['category_id']}")]
+    unit = "nm" if image.pixel_size_nm is not None else "px"
     if "segmentation" in entry:
-        unit = "nm" if image.pixel_size_nm is not None else "px"
         parts.append(f"d = {equivalent_diameter(entry['segmentation'], image.pixel_size_nm):.3g} {unit}")
+    elif "rotated_box" in entry:
+        short, long = (side * (image.pixel_size_nm or 1.0) for side in entry["rotated_box"][2:4])
+        parts.append(f"{long:.3g} × {short:.3g} {unit}")
     if "score" in entry:
         parts.append(f"score {entry['score']:.2f}")
     return Outline(kind, svg_path(_polygons(entry, step), step), " · ".join(parts))

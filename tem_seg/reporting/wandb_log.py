@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.types import Rle
+from tem_seg.data.annotations import outline_of
 from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.data.results import by_image
-from tem_seg.data.rle import encode_crop
 from tem_seg.reporting.figures import panel
 
 if TYPE_CHECKING:
@@ -165,20 +164,11 @@ def draw_panels(
     for image in dataset.subset(count).images if count else []:
         pixels, truths = normalise(read_micrograph(image.path).pixels), dataset.annotations[image.id]
         found = [row for row in rows[image.id] if row["score"] >= PANEL_SCORE]
-        masks = [_outline(row, (image.height, image.width)) for row in found]
-        picture = panel(pixels, masks, [truth["segmentation"] for truth in truths])
+        masks, known = ([outline_of(entry, (image.height, image.width)) for entry in some] for some in (found, truths))
+        picture = panel(pixels, masks, known)
         caption = f"{image.path.name}: {len(found)} predicted at score ≥ {PANEL_SCORE}, {len(truths)} annotated"
         pictures.append((_narrowed(picture), caption))
     return pictures
-
-
-def _outline(row: Mapping[str, Any], size: tuple[int, int]) -> Rle:
-    """A prediction's mask, or its box for a model without masks."""
-    if row.get("segmentation") is not None:
-        mask: Rle = row["segmentation"]
-        return mask
-    x, y, w, h = (round(value) for value in row["bbox"])
-    return encode_crop(np.ones((max(h, 1), max(w, 1)), bool), x, y, size)
 
 
 def _narrowed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

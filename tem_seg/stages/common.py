@@ -22,12 +22,14 @@ PREDICTION_FILES = {"val": "predictions_val.json", "train": "predictions_train.j
 
 
 def dataset(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset | None:
-    """A split of the run's dataset, cut to ``dataset.limit``; None where the dataset has no such split."""
+    """A split of the run's dataset, cut to ``dataset.classes`` and ``dataset.limit``; None where there is none."""
     path = run_dir / DATASETS_FILE
     if not path.is_file():
         raise UserError(f"{run_dir} has no {DATASETS_FILE}: run the 'generate' stage first")
     paths = atomic.read_json(path)
-    return coco.read(Path(paths[split])).subset(cfg.dataset.limit) if split in paths else None
+    if split not in paths:
+        return None
+    return coco.read(Path(paths[split])).of_classes(cfg.dataset.classes).subset(cfg.dataset.limit)
 
 
 def needed(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset:
@@ -59,15 +61,20 @@ def stream(cfg: DictConfig, split: str = "train") -> RecipeStream:
     from tem_seg.generation.stream import RecipeStream
 
     height, width = cfg.generation.image_size
-    return RecipeStream(built(cfg, "recipe"), built(cfg, "imaging"), (int(height), int(width)), cfg.seed, split)
+    size, classes = (int(height), int(width)), cfg.dataset.classes
+    return RecipeStream(
+        built(cfg, "recipe"), built(cfg, "imaging"), size, cfg.seed, split, None if classes is None else tuple(classes)
+    )
 
 
 def model_factory(cfg: DictConfig, categories: list[str], **changes: Any) -> Any:
     """The model's factory with what the rest of the config decides: classes, caps, threshold."""
     try:
         return instantiate(
-            cfg.model, num_classes=len(categories), max_instances=cfg.max_instances,
-            min_score=cfg.prediction.min_score, **changes,
+            cfg.model, **{
+                "num_classes": len(categories), "max_instances": cfg.max_instances,
+                "min_score": cfg.prediction.min_score,
+            } | changes,
         )  # fmt: skip
     except Exception as error:
         cause = error.__cause__
@@ -84,9 +91,11 @@ def predictor(cfg: DictConfig, precision: str) -> Predictor:
 
     options = cfg.prediction
     return Predictor(
-        scales=tuple(options.scales), merge_iou=options.merge_iou, target_px=options.target_px,
+        scales=tuple(options.scales), merge_iou=options.merge_iou, find_scale=options.find_scale,
         min_score=options.min_score, max_instances=cfg.max_instances,
         precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,
+        tile_px=options.tile_px, overlap_px=options.overlap_px, tile_instances=options.tile_instances,
+        augment=options.augment.value,
     )  # fmt: skip
 
 

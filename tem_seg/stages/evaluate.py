@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
-from tem_seg.evaluation.inputs import has_masks
-from tem_seg.evaluation.matching import best_f1_score, match_dataset
+from tem_seg.evaluation.calibration import score_figures
+from tem_seg.evaluation.edge_spread import edge_figures
+from tem_seg.evaluation.inputs import headline_of
+from tem_seg.evaluation.matching import Matching, best_f1_score, match_dataset
 from tem_seg.evaluation.metrics import compute_metrics
 from tem_seg.stages import common
 from tem_seg.stages.common import PREDICTION_FILES as FILES
@@ -20,19 +23,26 @@ from tem_seg.stages.common import PREDICTION_FILES as FILES
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Chooses the F1-best score on validation, scores the test split with it, and the other splits for comparison."""
     loaded = {split: _load(cfg, run_dir, split) for split in FILES if (run_dir / FILES[split]).is_file()}
-    best = _best_score(cfg, loaded.get("val"))
+    matched: dict[str, dict[int, Matching]] = {
+        split: _matched(cfg, *loaded[split][:2]) for split in ("val", "test") if split in loaded
+    }
+    best = best_f1_score(matched["val"].values()) if "val" in matched else None
 
     def figures(split: str) -> dict[str, Any]:
         dataset, results, info = loaded[split]
         return compute_metrics(
             dataset, results, info, max_instances=cfg.max_instances, score=cfg.evaluation.score, best_score=best,
-            class_agnostic=cfg.evaluation.class_agnostic,
+            class_agnostic=cfg.evaluation.class_agnostic, boundary_px=cfg.evaluation.boundary_px,
         )  # fmt: skip
 
     splits = {split: figures(split) for split in loaded}
     others = {s: {k: m[k] for k in ("ap", "ap50", "ap75", "f1", "n_images", "n_truths")}
               for s, m in splits.items() if s != "test"}  # fmt: skip
-    atomic.write_json(run_dir / "metrics.json", {**splits["test"], "splits": others}, indent=1)
+    atomic.write_json(
+        run_dir / "metrics.json",
+        {**splits["test"], "calibration": _calibration(loaded, matched, best), "splits": others},
+        indent=1,
+    )
     return {"best_score": best}
 
 
@@ -43,12 +53,19 @@ def _load(cfg: DictConfig, run_dir: Path, split: str) -> tuple[CocoDataset, list
     return dataset.only(info.get("image_ids")), results, info
 
 
-def _best_score(
-    cfg: DictConfig, validation: tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]] | None
-) -> float | None:
-    if validation is None:
-        return None
-    dataset, results, _ = validation
-    kind = "segm" if has_masks(results) else "bbox"
-    matchings = match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)  # type: ignore[arg-type]
-    return best_f1_score(matchings.values())
+def _matched(cfg: DictConfig, dataset: CocoDataset, results: list[dict[str, Any]]) -> dict[int, Matching]:
+    kind = headline_of(dataset, results)
+    return match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)
+
+
+def _calibration(
+    loaded: dict[str, tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]]],
+    matched: dict[str, dict[int, Matching]], best: float | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Scores and edges, fitted on validation; edges on the particles that count as found there."""
+    figures = score_figures(matched["val"].values() if "val" in matched else None, matched["test"].values())
+    if "val" not in loaded:
+        return figures | {"edge_sd_factor": None, "edge_n": 0, "edge_note": "there are no validation predictions"}
+    dataset, results, _ = loaded["val"]
+    found = best if best is not None and np.isfinite(best) else 0.0
+    return figures | edge_figures(dataset, results, matched["val"], min_score=found)

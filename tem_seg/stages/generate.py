@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
-from tem_seg.data import atomic, store
+from tem_seg.data import atomic, coco, store
 from tem_seg.data.readers.protocol import convert
 from tem_seg.generation.dataset import build_dataset, dataset_identity
 from tem_seg.stages import common, outputs
@@ -34,6 +34,8 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     _check_splits(cfg, {*splits, *outputs.streamed(cfg)})
     if len(folders) > 1:
         _check_categories(splits)
+    for split, path in splits.items() if cfg.dataset.classes is not None else ():
+        coco.check_classes(cfg.dataset.classes, _categories(path), f"split {split} of '{cfg.dataset.name}'")
     atomic.write_json(run_dir / DATASETS_FILE, splits, indent=1)
     digests = "+".join(folder.name.rsplit("-", 1)[-1] for folder in folders)
     return {"dataset": ", ".join(map(str, folders)), "dataset_digest": digests, **outputs.beside(cfg, run_dir)}
@@ -54,14 +56,16 @@ def _to_read(cfg: DictConfig, there: set[str]) -> list[str]:
 
 def _check_categories(splits: dict[str, str]) -> None:
     """Drawn and read splits know the same classes, or nothing that is learnt from one counts in the other."""
-    names = {
-        split: [entry["name"] for entry in atomic.read_json(Path(path))["categories"]] for split, path in splits.items()
-    }
+    names = {split: _categories(path) for split, path in splits.items()}
     if len({tuple(sorted(found)) for found in names.values()}) > 1:
         told = "; ".join(f"{split}: {', '.join(found)}" for split, found in names.items())
         raise UserError(
             f"the drawn and the read splits have different categories ({told}): give the recipe the reader's"
         )
+
+
+def _categories(path: str) -> list[str]:
+    return [entry["name"] for entry in atomic.read_json(Path(path))["categories"]]
 
 
 def _check_splits(cfg: DictConfig, there: set[str]) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, coco, exports
+from tem_seg.data.annotations import outline_of
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.generation.render import GENERATOR_VERSION
 from tem_seg.reporting import contact_sheet
@@ -96,7 +97,8 @@ def _read(dataset: coco.CocoDataset) -> tuple[list[Shown], list[str]]:
     shown = []
     for image in chosen.images:
         found = [entry for entry in chosen.annotations[image.id] if not entry.get("iscrowd")]
-        segmentations, labels = [e["segmentation"] for e in found], [e["label"] for e in found]
+        segmentations = [outline_of(entry, (image.height, image.width)) for entry in found]
+        labels = [entry["label"] for entry in found]
         pixels = normalise(read_micrograph(image.path).pixels)
         shown.append(Shown(image.path.stem, pixels, segmentations, labels, image.pixel_size_nm))
     return shown, dataset.categories

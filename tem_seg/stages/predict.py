@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.errors import UserError
-from tem_seg.data import results as results_file
-from tem_seg.inference.predict import predict_dataset
+from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results_writer import ResultsWriter
+from tem_seg.inference.predict import Predictor, predict_images, prediction_info
 from tem_seg.models import checkpoint
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common
@@ -23,23 +24,43 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model, about, path = _model(cfg, run_dir)
     precision = resolve_precision(cfg.trainer.precision)
     look = common.predictor(cfg, precision)
+    flags: list[str] = []
     for split, name in PREDICTION_FILES.items():
         dataset = common.dataset(cfg, run_dir, split)
         if dataset is None:
             continue
         dataset = dataset.subset(cfg.prediction.train_images) if split == "train" else dataset
         _check_classes(about["categories"], dataset.categories, cfg.evaluation.class_agnostic)
-        results, info = predict_dataset(model, dataset, look)
-        info |= {
+        known = {
             "split": split,
             "checkpoint": str(path),
             "backend": about["backend"],
             "model_categories": about["categories"],
         }
-        results_file.write(run_dir / name, results, info)
-        pace = info["seconds_per_image"]
-        print(f"  {split}: {len(results)} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
-    return {"backend": about["backend"], "precision": precision, "checkpoint": str(path)}
+        info = _predict(model, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
+        flags += [flag if split == "test" else f"{split}: {flag}" for flag in info["red_flags"]]
+    return {"backend": about["backend"], "precision": precision, "checkpoint": str(path), "red_flags": flags}
+
+
+def _predict(
+    model: SegmentationModel, dataset: CocoDataset, look: Predictor, path: Path, known: dict[str, Any], settings: Any
+) -> dict[str, Any]:  # fmt: skip
+    """One split → its file, image by image; images that an interrupted stage has done are kept. Returns its info."""
+    modified = Path(known["checkpoint"]).stat().st_mtime_ns
+    key = known | {"modified": modified, "model": settings, "look": repr(look), "dataset": str(dataset.path)}
+    key["categories"] = dataset.categories
+    with ResultsWriter(path, key) as writer:
+        rest = [image.id for image in dataset.images if image.id not in writer.done]
+        for found in predict_images(model, dataset.only(rest), look):
+            notes = {"particles": len(found.rows), "capped": found.capped, "seconds": found.seconds}
+            writer.add(found.image_id, found.rows, notes)
+        notes_of = {image.id: writer.done[image.id] for image in dataset.images}
+        capped = [image_id for image_id, notes in notes_of.items() if notes["capped"]]
+        info = prediction_info(dataset, look, capped, sum(notes["seconds"] for notes in notes_of.values())) | known
+        writer.finish(info)
+    count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
+    print(f"  {known['split']}: {count} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
+    return info
 
 
 def _check_classes(known: list[str], wanted: list[str], class_agnostic: bool) -> None:
@@ -55,7 +76,7 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
     """The run's own model; without a training in this run, the checkpoint that model.weights names."""
     path = last_checkpoint(run_dir / "checkpoints")
     if path is None:
-        path = Path(str(cfg.model.weights))
+        path = checkpoint.path_of(str(cfg.model.weights))
         if not path.is_file():
             raise UserError(
                 f"nothing to predict with: {run_dir} holds no checkpoint (run the 'train' stage) and model.weights="
@@ -66,6 +87,7 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
     if not categories:
         raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
     # the back end that was recorded: the weights belong to it
-    factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"])
+    cap = cfg.prediction.tile_instances or cfg.max_instances
+    factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"], max_instances=cap)
     model: SegmentationModel = factory.build()
     return model.eval(), about, path

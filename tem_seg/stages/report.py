@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
-from tem_seg.evaluation.inputs import has_masks
+from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import Matching, match_dataset
 from tem_seg.measurement.particles import read_table
 from tem_seg.reporting.html import build_report
@@ -35,8 +35,8 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
     results, _ = results_file.read(run_dir / "predictions.json")
     metrics, curves = run_dir / "metrics.json", run_dir / "metrics.csv"
     particles, truths = run_dir / "particles.csv", run_dir / "particles_truth.csv"
-    kind = "segm" if has_masks(results) else "bbox"
-    matchings = match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)  # type: ignore[arg-type]
+    kind = headline_of(dataset, results)
+    matchings = match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)
     build_report(
         run_dir,
         test=dataset,

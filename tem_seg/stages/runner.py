@@ -16,20 +16,24 @@ from tem_seg.config import check
 from tem_seg.config.schema import Stage
 from tem_seg.core import provenance
 from tem_seg.data import atomic
-from tem_seg.stages import common, rundir
+from tem_seg.stages import chain, common, rundir
 
 
 def run(cfg: DictConfig) -> float | None:
     """Runs ``cfg.stages`` in their fixed order; returns the headline figure (``ap``) where there is one."""
     check.check(cfg)
+    before = chain.links(cfg) if Stage.train in cfg.stages else []
     claim = rundir.claim(cfg)
     try:
         _announce(cfg, claim)
-        check.check_targets(cfg)
-        _check_model(cfg)
+        for part in (cfg, *before):
+            check.check_targets(part)
+            _check_model(part)
         record = _record(cfg, claim)
         for stage in Stage:
             if stage in cfg.stages:
+                if stage is Stage.train and before and stage.value not in record["stages"]:
+                    _pretrain(cfg, claim.path, record)
                 _run_stage(stage, cfg, claim.path, record)
         record["finished"] = _now()
         rundir.write(claim.path, record)
@@ -49,7 +53,17 @@ def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
 def _check_model(cfg: DictConfig) -> None:
     """Raises UserError for settings that do not go together and a back end that is not there, before any work."""
     if Stage.train in cfg.stages or Stage.predict in cfg.stages:
-        common.model_factory(cfg, ["any"]).about()
+        started = {"weights": "the chain's"} if cfg.pretrain.experiment else {}
+        common.model_factory(cfg, ["any"], **started).about()
+
+
+def _pretrain(cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> None:
+    """Makes the trainings before this one, where they are missing; the model then starts from the last of them."""
+    checkpoint = chain.start(cfg, run)
+    print(f"{cfg.name}: starts from {_short(checkpoint)}", flush=True)
+    record["pretrained"] = {"experiment": cfg.pretrain.experiment, "checkpoint": str(checkpoint)}
+    rundir.write(run_dir, record)
+    cfg.model.weights = str(checkpoint)
 
 
 def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
@@ -100,7 +114,8 @@ def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, A
 
 def _summary(run_dir: Path, record: dict[str, Any]) -> float | None:
     metrics = atomic.read_json(run_dir / "metrics.json") if (run_dir / "metrics.json").is_file() else {}
-    for flag in metrics.get("red_flags", []):
+    predicted = record["stages"].get("predict", {}).get("red_flags", [])  # also where nothing was evaluated
+    for flag in dict.fromkeys([*metrics.get("red_flags", []), *predicted]):
         print(f"RED FLAG: {flag}", flush=True)
     shown = [f"{k} {metrics[k]:.3f}" for k in ("ap", "ap50", "ap75", "f1") if metrics.get(k) is not None]
     if shown:

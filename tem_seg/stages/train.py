@@ -12,14 +12,14 @@ from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from tem_seg.core.seeds import child_seed
-from tem_seg.data.coco import CocoDataset
+from tem_seg.data.coco import CocoDataset, require_masks
 from tem_seg.evaluation.coco_ap import average_precision
+from tem_seg.evaluation.inputs import headline_of
 from tem_seg.generation.stream import RecipeStream
 from tem_seg.inference.predict import Predictor, predict_dataset
-from tem_seg.models import checkpoint
+from tem_seg.models import checkpoint, freezing
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.reporting.wandb_log import Wandb, log_panels
 from tem_seg.stages import common, rundir
@@ -48,12 +48,15 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     recorded = _recorded_backend(run_dir)
     factory = common.model_factory(cfg, training.categories, **({"backend": recorded} if recorded else {}))
     about = factory.about() | {"categories": training.categories}
-    training = _through_catalog(training, validation, about["backend"], cfg.dataset.name)
+    if about.get("masks") and isinstance(training, CocoDataset):
+        require_masks(training, "training a model with masks")
+    training = _through_catalog(training, validation, about, cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()
     precision = resolve_precision(cfg.trainer.precision)
-    data = _data(cfg, training)
-    print(f"  {about['family']} on {about['backend']}, {_millions(model):.1f} M parameters, {precision}, "
+    data = _data(cfg, training, bool(about.get("rotated")))
+    trained, there = (count / 1e6 for count in freezing.counts(model))
+    print(f"  {about['family']} on {about['backend']}, {trained:.1f} of {there:.1f} M parameters train, {precision}, "
           f"{_amount(training, len(data.training))}", flush=True)  # fmt: skip
     look = common.predictor(cfg, precision)
     files = training if isinstance(training, CocoDataset) else None
@@ -72,8 +75,9 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         about=about,
     )
     fit(module, data, _options(cfg), run_dir, logger=logger)
-    return {"backend": about["backend"], "precision": precision, "parameters_m": round(_millions(model), 2),
-            "threads": torch.get_num_threads(), "micrographs": _amount(training, len(data.training))}  # fmt: skip
+    return {"backend": about["backend"], "precision": precision, "parameters_m": round(there, 2),
+            "trainable_m": round(trained, 2), "threads": torch.get_num_threads(),
+            "micrographs": _amount(training, len(data.training))}  # fmt: skip
 
 
 def _amount(training: CocoDataset | RecipeStream, samples: int) -> str:
@@ -89,7 +93,7 @@ def _recorded_backend(run_dir: Path) -> str | None:
 
 
 def _through_catalog(
-    training: CocoDataset | RecipeStream, validation: CocoDataset | None, backend: str, name: str
+    training: CocoDataset | RecipeStream, validation: CocoDataset | None, about: dict[str, Any], name: str
 ) -> CocoDataset | RecipeStream:
     """With Detectron2 installed the datasets are registered there; on that back end the records come from there.
 
@@ -101,24 +105,27 @@ def _through_catalog(
         return training
     from tem_seg.models.detectron2 import catalog
 
+    for split, part in (("train", training), ("val", validation)):
+        if about.get("rotated") and isinstance(part, CocoDataset):  # as Detectron2's own rotated tools take them
+            catalog.register(part, f"{name}_{split}", rotated=True)
     if validation is not None:
         catalog.register(validation, f"{name}_val")
     if not isinstance(training, CocoDataset):
         return training
     registered = catalog.register(training, f"{name}_train")
-    return catalog.dataset_from_catalog(registered) if backend == "detectron2" else training
+    return catalog.dataset_from_catalog(registered) if about["backend"] == "detectron2" else training
 
 
-def _data(cfg: DictConfig, training: CocoDataset | RecipeStream) -> TrainingData:
+def _data(cfg: DictConfig, training: CocoDataset | RecipeStream, rotated: bool) -> TrainingData:
     batch = cfg.train.batch_size * cfg.trainer.accumulate
     crop = CropPolicy(
         cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range),
-        cfg.train.crop.stretch,
+        cfg.train.crop.stretch, cfg.train.crop.rotate_deg,
     )  # fmt: skip
     samples = TrainingSet(
         training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
         tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]
-        cache_bytes=int(cfg.train.cache_gb * 1e9),
+        cache_bytes=int(cfg.train.cache_gb * 1e9), rotated=rotated,
     )  # fmt: skip
     return TrainingData(
         samples, batch_size=cfg.train.batch_size, interval_steps=cfg.train.validate_every * cfg.trainer.accumulate,
@@ -140,8 +147,7 @@ def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig, show: Show |
         results, _ = predict_dataset(model, dataset, look)
         if show is not None:
             show(dataset, results)
-        kind = "segm" if any("segmentation" in row for row in results) else "bbox"
-        figures = average_precision(dataset, results, kind, cfg.max_instances)  # type: ignore[arg-type]
+        figures = average_precision(dataset, results, headline_of(dataset, results), cfg.max_instances)
         return {key: figures[key] for key in ("ap", "ap50")}
 
     return score
@@ -162,7 +168,3 @@ def _logging(cfg: DictConfig, run_dir: Path) -> Iterator[tuple[Logger | None, Sh
             yield None, None
         else:
             yield WandbLogger(experiment=tracked), partial(log_panels, tracked, count=made.panels)
-
-
-def _millions(model: nn.Module) -> float:
-    return sum(p.numel() for p in model.parameters()) / 1e6

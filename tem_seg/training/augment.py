@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
 
@@ -20,48 +19,20 @@ from numpy.typing import NDArray
 
 from tem_seg.core.types import Rle
 from tem_seg.data.rle import decode_crop
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of a micrograph and how it is laid into the training crop.
-
-    x0, y0, width, height: source px, inside the micrograph. out_width, out_height: px of the crop before turning.
-    quarter_turns: counter-clockwise, after mirror (left-right).
-    """
-
-    x0: int
-    y0: int
-    width: int
-    height: int
-    out_width: int
-    out_height: int
-    mirror: bool
-    quarter_turns: int
-
-    def orient(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Mirrors and turns an array (out_height, out_width)."""
-        return np.ascontiguousarray(np.rot90(array[:, ::-1] if self.mirror else array, self.quarter_turns))
-
-    def orient_corner(self, x: int, y: int, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Top-left corner that a patch (h, w) at (x, y) has after mirroring and turning the whole."""
-        (h, w), height, width = shape, self.out_height, self.out_width
-        if self.mirror:
-            x = width - x - w
-        for _ in range(self.quarter_turns):
-            x, y, w, h, width, height = y, width - x - w, h, w, height, width
-        return x, y
+from tem_seg.training.turning import turned_crop, turned_patch
+from tem_seg.training.window import Window
 
 
 def draw_window(
     size: tuple[int, int], median_size_px: float, crop_px: int, scale_range: tuple[float, float],
-    particle_px_range: tuple[float, float], rng: np.random.Generator, stretch: float = 0.0,
+    particle_px_range: tuple[float, float], rng: np.random.Generator, stretch: float = 0.0, rotate_deg: float = 0.0,
 ) -> Window:  # fmt: skip
     """A random window of a micrograph (H, W), log-uniform in scale, turned and mirrored at random.
 
     median_size_px: square root of the median particle area, NaN for an empty micrograph. The scale is held so that
     such a particle stays within particle_px_range in the crop: beyond it there is nothing left to see, or to frame.
     stretch: the sides' magnifications differ by up to this share, log-uniform: particles of other aspect ratios.
+    rotate_deg: turned by up to this angle, either way, beside the quarter turns.
     """
     low, high = np.log(scale_range)
     scale = float(np.exp(rng.uniform(low, high)))
@@ -79,11 +50,17 @@ def draw_window(
         out_height=min(crop_px, max(1, round(height * scales[0]))),
         mirror=bool(rng.integers(2)),
         quarter_turns=int(rng.integers(4)),
+        turn_deg=float(rng.uniform(-rotate_deg, rotate_deg)) if rotate_deg else 0.0,
     )
 
 
 def crop_image(pixels: NDArray[np.floating], window: Window) -> NDArray[np.float32]:
-    """pixels (H, W) → the window as float32 (out_height, out_width), turned; area-averaged when shrunk."""
+    """pixels (H, W) → the window as float32 (out_height, out_width), turned; area-averaged when shrunk.
+
+    Where a window turned by any angle shows what lies beyond the micrograph it is NaN.
+    """
+    if window.turn_deg:
+        return window.orient(turned_crop(pixels, window))
     part = pixels[window.y0 : window.y0 + window.height, window.x0 : window.x0 + window.width].astype(np.float32)
     shrinks = window.out_width < window.width
     size = (window.out_width, window.out_height)
@@ -93,13 +70,17 @@ def crop_image(pixels: NDArray[np.floating], window: Window) -> NDArray[np.float
 
 def crop_mask(segmentation: Rle, window: Window) -> NDArray[np.uint8] | None:
     """One particle's mask in the window, (out_height, out_width) uint8 in {0, 1} before turning; None if outside."""
-    found = _patch(segmentation, window)
+    found = _seen(segmentation, window)
     if found is None:
         return None
     patch, x, y = found
     out: NDArray[np.uint8] = np.zeros((window.out_height, window.out_width), np.uint8)
     out[y : y + patch.shape[0], x : x + patch.shape[1]] = patch
     return out
+
+
+def _seen(segmentation: Rle, window: Window) -> tuple[NDArray[np.bool_], int, int] | None:
+    return turned_patch(segmentation, window) if window.turn_deg else _patch(segmentation, window)
 
 
 def _patch(segmentation: Rle, window: Window) -> tuple[NDArray[np.bool_], int, int] | None:
@@ -127,7 +108,7 @@ def crop_masks(
 
     A particle of fewer than min_area_px px in the window is left out.
     """
-    found = [(index, _patch(segmentation, window)) for index, segmentation in enumerate(segmentations)]
+    found = [(index, _seen(segmentation, window)) for index, segmentation in enumerate(segmentations)]
     seen = [(index, *view) for index, view in found if view is not None and np.count_nonzero(view[0]) >= min_area_px]
     sides = (window.out_height, window.out_width)
     masks = np.zeros((len(seen), *(sides[::-1] if window.quarter_turns % 2 else sides)), np.uint8)

@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tem_seg.core.errors import UserError
 from tem_seg.core.seeds import child_rng
+from tem_seg.data.annotations import has_masks
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.models.contract import Target
 from tem_seg.training.augment import Tone, boxes_of_masks, change_tone, crop_image, crop_masks, draw_window
+from tem_seg.training.turning import corners_of, crop_boxes, rotated_boxes_of_masks
+from tem_seg.training.window import Window
 
 Pixels = NDArray[np.float16]
 PADDING = 0.45
@@ -30,19 +34,23 @@ class CropPolicy:
     """How training crops are cut. crop_px: side. scale_range: magnification of the micrograph, log-uniform.
 
     particle_px_range: the median particle's size (square root of area) is kept within it in the crop.
-    stretch: the sides' magnifications differ by up to this share.
+    stretch: the sides' magnifications differ by up to this share. rotate_deg: turned by up to this angle either way,
+    beside quarter turns; what would come from beyond the micrograph is grey.
     """
 
     crop_px: int = 320
     scale_range: tuple[float, float] = (0.35, 1.6)
     particle_px_range: tuple[float, float] = (8.0, 160.0)
     stretch: float = 0.0
+    rotate_deg: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("scale_range", "particle_px_range"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
                 raise ValueError(f"train.crop.{name} must be 0 < min <= max, got [{low}, {high}]")
+        if not 0 <= self.rotate_deg <= 180:
+            raise ValueError(f"train.crop.rotate_deg must be between 0 and 180, got {self.rotate_deg}")
         if self.crop_px < 32:
             raise ValueError(f"train.crop.crop_px must be at least 32, got {self.crop_px}")
 
@@ -105,7 +113,9 @@ class Files:
 class TrainingSet(Dataset[tuple[Tensor, Target]]):
     """Crops of a source's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target).
 
-    source: a dataset, whose files are read and kept in memory up to cache_bytes, or what makes micrographs.
+    source: a dataset, whose files are read and kept in memory up to cache_bytes, or what makes micrographs. Where it
+    knows boxes alone, targets have no masks. rotated: targets have rotated boxes, which the annotations must allow
+    (else UserError).
     """
 
     def __init__(
@@ -117,10 +127,16 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         crop: CropPolicy,
         tone: Tone,
         cache_bytes: int = 4 * 10**9,
+        rotated: bool = False,
     ) -> None:
-        self.samples, self.seed, self.crop, self.tone = samples, seed, crop, tone
+        self.samples, self.seed, self.crop, self.tone, self.rotated = samples, seed, crop, tone, rotated
         self.source: Source
         if isinstance(source, CocoDataset):
+            if rotated and not source.has_rotated_boxes:
+                raise UserError(
+                    f"a rotated model needs masks or rotated boxes to train on, but the annotations of {source.path} "
+                    "are upright boxes alone: use model=faster_rcnn, or annotate with rotated boxes"
+                )
             self.source = Files(source, seed, PixelCache(cache_bytes, read_normalised))
         else:
             self.source = source
@@ -138,23 +154,37 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         window = draw_window(
             (micrograph.shape[0], micrograph.shape[1]), _median_size_px(annotations), self.crop.crop_px,
             self.crop.scale_range, self.crop.particle_px_range, rng, self.crop.stretch,
+            self.crop.rotate_deg,
         )  # fmt: skip
         # as precise as the cache of files: the same sample from either source
         crop = crop_image(micrograph.astype(np.float16, copy=False), window)
+        unknown = np.isnan(crop) if window.turn_deg else None
+        if unknown is not None:
+            crop[unknown] = PADDING
         pixels = change_tone(self._pipeline, crop, rng)
+        if unknown is not None:
+            pixels[unknown] = PADDING
         # a crowd region is no particle: nothing is learned from it
-        near = [
-            a
-            for a in annotations
-            if not a.get("iscrowd") and _touches(a["bbox"], window.x0, window.y0, window.width, window.height)
-        ]
-        masks, chosen = crop_masks((a["segmentation"] for a in near), window)
+        near = [a for a in annotations if not a.get("iscrowd") and _touches(a["bbox"], *window.reach())]
+        return torch.from_numpy(self._squared(pixels[None], PADDING)), self._target(near, window)
+
+    def _target(self, near: list[dict[str, Any]], window: Window) -> Target:
+        if has_masks(near):
+            masks, chosen = crop_masks((a["segmentation"] for a in near), window)
+            upright = boxes_of_masks(masks)
+            rotated = rotated_boxes_of_masks(masks, upright) if self.rotated else None
+        else:
+            masks = None
+            upright, rotated, chosen = crop_boxes(corners_of(near), window)
         target: Target = {
-            "boxes": torch.from_numpy(boxes_of_masks(masks)),
+            "boxes": torch.from_numpy(upright),
             "labels": torch.tensor([near[i]["label"] for i in chosen], dtype=torch.int64),
-            "masks": torch.from_numpy(self._squared(masks, 0)),
         }
-        return torch.from_numpy(self._squared(pixels[None], PADDING)), target
+        if masks is not None:
+            target["masks"] = torch.from_numpy(self._squared(masks, 0))
+        if self.rotated and rotated is not None:
+            target["rotated_boxes"] = torch.from_numpy(rotated)
+        return target
 
     def _squared(self, stack: NDArray[Any], value: float) -> NDArray[Any]:
         """(N, h, w) filled up to (N, crop_px, crop_px): one shape for every batch, since kernels are made per shape."""

@@ -168,6 +168,7 @@ def test_a_profile_without_a_budget_is_named(conf: Path) -> None:
 def test_a_value_of_another_type_is_named() -> None:
     assert "Value 'many' of type 'str' could not be converted to Integer" in explained(*GOLD, "train.steps=many")
     assert "stages" in explained(*GOLD, "stages=[tarin]")
+    assert "prediction.augment" in explained(*GOLD, "prediction.augment=turns")
 
 
 # ---------------------------------------------------------------------------------------------------- bad numbers
@@ -189,6 +190,9 @@ def test_a_value_of_another_type_is_named() -> None:
         ("prediction.scales=[]", "prediction.scales must hold positive magnifications"),
         ("prediction.scales=[1.0,-1]", "prediction.scales must hold positive magnifications"),
         ("prediction.min_score=1.5", r"prediction.min_score must lie in \[0, 1\], got 1.5"),
+        ("prediction.tile_px=300", "tile_px must exceed prediction.overlap_px = 256 by at least 64, got 300"),
+        ("prediction.overlap_px=-1", "prediction.overlap_px must be at least 0, got -1"),
+        ("prediction.tile_instances=0", "prediction.tile_instances must be at least 1, got 0"),
         ("evaluation.score=90", r"evaluation.score must lie in \[0, 1\], got 90"),
         ("measurement.min_score=-0.1", r"measurement.min_score must lie in \[0, 1\]"),
         ("train.ema_decay=1.2", r"train.ema_decay must lie in \[0, 1\]"),
@@ -207,6 +211,10 @@ def test_values_that_cannot_work_are_named(override: str, message: str) -> None:
 def test_a_sound_config_passes_and_imports_no_torch() -> None:
     check.check(composed(*GOLD))
     check.check(composed(*GOLD, "dataset.limit=null", "measurement.min_score=null", "train.training_images_scored=0"))
+
+
+def test_rotated_boxes_may_be_measured() -> None:
+    check.check(composed(*GOLD, "model=rotated_faster_rcnn"))
 
 
 # ------------------------------------------------------------------------------------------------- explaining

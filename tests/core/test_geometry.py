@@ -7,9 +7,12 @@ from shapely.geometry import Polygon
 
 from tem_seg.core.geometry import (
     box_of_crop,
+    canonical_rotated_boxes,
+    enclosing_boxes,
     pixel_corners,
     rotated_box_corners,
     rotated_box_of_points,
+    rotated_boxes_corners,
     wrap_half_turn,
     xyxy_to_xywh,
 )
@@ -117,3 +120,23 @@ def test_wrap_half_turn_stays_in_range() -> None:
 def test_rotated_box_of_one_pixel() -> None:
     cx, cy, w, h, angle = rotated_box_of_points(pixel_corners(np.ones((1, 1), bool), 7, 3))
     assert (cx, cy, w, h) == pytest.approx((7.5, 3.5, 1, 1), abs=1e-5) and -90 <= angle < 90
+
+
+@pytest.mark.parametrize("angle", [-90.0, -30.0, 0.0, 45.0, 89.9, 90.0, 179.0, 270.0, -450.5])
+@pytest.mark.parametrize("sides", [(4.0, 10.0), (10.0, 4.0), (5.0, 5.0)])
+def test_a_canonical_box_covers_the_same(sides: tuple[float, float], angle: float) -> None:
+    box = np.array([[30.0, 20.0, *sides, angle]])
+    made = canonical_rotated_boxes(box)
+    assert made[0, 2] <= made[0, 3] and -90.0 <= made[0, 4] < 90.0
+    ours, theirs = (corners[np.lexsort(corners.round(6).T)] for corners in
+                    (rotated_boxes_corners(made)[0], rotated_boxes_corners(box)[0]))  # fmt: skip
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    np.testing.assert_allclose(canonical_rotated_boxes(made), made)
+
+
+def test_upright_box_around_a_rotated_one() -> None:
+    side = np.sqrt(50.0)
+    found = enclosing_boxes(np.array([[30, 20, 10, 10, 45], [30, 20, 4, 10, 0], [30, 20, 4, 10, -90]]))
+    expected = [[30 - side, 20 - side, 30 + side, 20 + side], [28, 15, 32, 25], [25, 18, 35, 22]]
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert enclosing_boxes(np.zeros((0, 5))).shape == (0, 4)

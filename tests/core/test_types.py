@@ -83,3 +83,13 @@ def test_impossible_predictions() -> None:
         Prediction(boxes, labels, scores, [])
     with pytest.raises(ValueError, match="rotated_boxes"):
         Prediction(boxes, labels, scores, None, boxes)
+
+
+def test_boxes_stand_in_for_masks() -> None:
+    found = Instances((4, 5), np.zeros(2, np.int64), [], boxes=np.zeros((2, 4)), rotated_boxes=np.zeros((2, 5)))
+    assert len(found) == 2 and found.has_boxes_only
+    assert not Instances((4, 5), np.zeros(0, np.int64), []).has_boxes_only
+    with pytest.raises(ValueError, match=r"boxes must be \(2, 4\) for 2 labels, got \(1, 4\)"):
+        Instances((4, 5), np.zeros(2, np.int64), [], boxes=np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="1 segmentations beside boxes"):
+        Instances((4, 5), np.zeros(1, np.int64), [MASK], rotated_boxes=np.zeros((1, 5)))

@@ -175,3 +175,37 @@ def test_write_then_read_and_pycocotools(tmp_path: Path, content: dict[str, Any]
     assert dataset.images[0].pixel_size_nm is None
     other = COCO(str(path))
     assert (other.annToMask(other.loadAnns([1])[0]).astype(bool) == disc(8, 8, 5)).all()
+
+
+# -------------------------------------------------------------------------------------------------- classes
+
+
+def two_classes() -> coco.CocoDataset:
+    """Image 1 with a rod and a cube, image 2 with a rod alone, image 3 with nothing; ids of the file are 7 and 3."""
+    images = [coco.ImageRecord(i, Path(f"{i}.png"), 8, 8) for i in (1, 2, 3)]
+    rod, cube = {"category_id": 7, "label": 0}, {"category_id": 3, "label": 1}
+    annotations = {1: [{"id": 1} | rod, {"id": 2} | cube], 2: [{"id": 3} | rod], 3: []}
+    return coco.CocoDataset(Path("dataset.json"), images, ["rod", "cube"], [7, 3], annotations)
+
+
+def test_chosen_classes_give_the_labels_and_images_without_them_stay() -> None:
+    dataset = two_classes()
+    cubes = dataset.of_classes(["cube"])
+    assert (cubes.categories, cubes.category_ids, cubes.count, len(cubes)) == (["cube"], [3], 1, 3)
+    assert cubes.annotations == {1: [{"id": 2, "category_id": 3, "label": 0}], 2: [], 3: []}
+    turned = dataset.of_classes(["cube", "rod"])
+    assert turned.category_ids == [3, 7] and [a["label"] for a in turned.annotations[1]] == [1, 0]
+    assert turned.of_classes(["rod", "cube"]) == dataset and dataset.of_classes(None) is dataset
+    assert dataset.annotations[1][1]["label"] == 1, "the dataset itself is not changed"
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (["rod", "disc", "sphere"], r"dataset.classes names disc, sphere, but dataset.json has the classes rod, cube"),
+        (["rod", "rod"], "must name each class once"), ([], "must name each class once and at least one"),
+    ],
+)  # fmt: skip
+def test_classes_that_cannot_be_chosen(classes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        two_classes().of_classes(classes)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ def test_to_results() -> None:
         "segmentation": rle.encode(np.eye(4, dtype=bool)), "rotated_box": [2, 3, 1, 4, -30],
     }  # fmt: skip
     assert rows[1]["category_id"] == 10
+
+
+def test_outlines_are_rounded_and_an_unknown_edge_is_null() -> None:
+    contours = [np.array([[1.04, 2.06], [3.0, 2.0], [3.0, 4.55]], np.float32), np.zeros((0, 2), np.float32)]
+    known = replace(prediction(), contours=contours, edge_sd_px=np.array([0.12345, np.nan], np.float32))
+    first, second = results.to_results(known, image_id=7, category_ids=[10, 20])
+    assert first["contour"] == [[1.0, 2.1], [3.0, 2.0], [3.0, 4.6]] and first["edge_sd_px"] == 0.123
+    assert second["contour"] == [] and second["edge_sd_px"] is None
 
 
 def test_boxes_only_and_nothing_at_all() -> None:
@@ -92,3 +101,14 @@ def test_by_image_is_sorted_stable_and_complete() -> None:
     assert [row["tag"] for row in grouped[3]] == ["b", "c", "a"] and grouped[4] == []
     with pytest.raises(UserError, match="image 3, which the dataset does not hold"):
         results.by_image(rows, [4])
+
+
+def test_reaching_a_cap_is_a_red_flag() -> None:
+    assert results.capped_flags([], 1000) == []
+    (flag,) = results.capped_flags(list(range(1, 13)), 1000)
+    assert "(max_instances = 1000) in 12 images (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …): some may be missing" in flag
+
+
+def test_how_many_looks_agree_is_written() -> None:
+    rows = results.to_results(replace(prediction(), agreement=np.array([1, 0.125], np.float32)), 7, [10, 20])
+    assert [row["agreement"] for row in rows] == [1.0, 0.125]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tem_seg.core.errors import UserError
-from tem_seg.data.split import split_by_group
+from tem_seg.data.split import checked_shares, split_by_group, split_by_shares
 
 
 @pytest.fixture
@@ -43,3 +43,22 @@ def test_impossible_fractions(fraction: float) -> None:
 def test_one_group_cannot_be_split(groups: list[str]) -> None:
     with pytest.raises(UserError, match="cannot be split in two"):
         split_by_group(groups, 0.5)
+
+
+def test_shares_part_the_names_and_depend_on_them_alone() -> None:
+    names, shares = [f"image {k}" for k in range(50)], {"train": 0.6, "val": 0.2, "test": 0.2}
+    parts = split_by_shares(names, shares)
+    assert {part: parts.count(part) for part in shares} == {"train": 30, "val": 10, "test": 10}
+    backwards = split_by_shares(names[::-1], shares)
+    assert backwards[::-1] == parts
+    assert split_by_shares(names, {"train": 1.0}) == ["train"] * 50
+    with pytest.raises(UserError, match=r"2 image\(s\) cannot be shared among train, val, test"):
+        split_by_shares(names[:2], shares)
+
+
+def test_shares_are_checked() -> None:
+    assert checked_shares({"test": 0.25, "train": 0.75, "val": 0}, "x") == {"train": 0.75, "test": 0.25}
+    assert checked_shares(None, "x") == {"train": 1.0}
+    for bad in ({"train": 0.5}, {"train": 1.5, "val": -0.5}, {"all": 1.0}):
+        with pytest.raises(UserError, match="x: splits must be shares of train, val and test that add to 1"):
+            checked_shares(bad, "x")

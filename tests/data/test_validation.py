@@ -10,7 +10,7 @@ import pytest
 
 from tem_seg.data import coco, rle
 from tem_seg.data.images import write_png
-from tem_seg.data.validation import find_faults
+from tem_seg.data.validation import crosses_itself, find_faults
 
 Content = dict[str, Any]
 
@@ -76,8 +76,16 @@ CASES: list[tuple[Callable[[Content], None], str]] = [
     (_set("annotations", bbox=[0, 0, 0, 3]), "bbox [0, 0, 0, 3] has no area"),
     (_set("annotations", bbox=[5, 0, 9, 3]), "reaches outside its image of 8 × 6 px"),
     (_set("annotations", rotated_box=[1, 2]), "rotated_box must be five finite numbers"),
-    (_set("annotations", segmentation=None), "no segmentation (neither RLE nor polygons)"),
-    (_set("annotations", segmentation=[]), "no segmentation (neither RLE nor polygons)"),
+    (_set("annotations", segmentation="x"), "segmentation is neither RLE nor polygons, but 'x'"),
+    (_set("annotations", segmentation=None, bbox=None, rotated_box=None), "neither segmentation nor bbox nor rotated"),
+    (_set("annotations", segmentation=[], bbox=[1, 1, 0, 2], rotated_box=None), "bbox [1, 1, 0, 2] has no area"),
+    (_set("annotations", rotated_box=[4, 3, 0, 2, 0]), "rotated_box [4, 3, 0, 2, 0] has no area"),
+    (_set("annotations", rotated_box=[4, 3, 2, -1, 0]), "has no area: both sides must be positive"),
+    (_set("annotations", rotated_box=[4, 3, 2, float("nan"), 0]), "rotated_box must be five finite numbers"),
+    (_set("annotations", rotated_box=[4, 3, 2, 1e6, 0]), "has a side of 1e+06 px, its image is 8 × 6 px"),
+    (_set("annotations", rotated_box=[12, 3, 2, 4, 0]), "lies wholly outside its image of 8 × 6 px"),
+    (_set("annotations", segmentation=None, bbox=[4, 3, 2, 1e6, 0], rotated_box=None), "has a side of 1e+06 px"),
+    (_set("annotations", segmentation=[[1, 1, 7, 5, 7, 1, 1, 5]]), "polygon [1, 1, 7, 5, 7, 1, 1, 5]… crosses itself"),
     (_set("annotations", segmentation={}), "mask has size None, its image [6, 8]"),
     (_set("annotations", segmentation=MASK | {"size": [60, 80]}), "mask has size [60, 80], its image [6, 8]"),
     (_set("annotations", segmentation=MASK | {"counts": [10, 3, 99]}), "RLE covers 112 px, its image has 48"),
@@ -100,6 +108,48 @@ CASES: list[tuple[Callable[[Content], None], str]] = [
 def test_each_fault_is_named(content: Content, tmp_path: Path, damage: Callable[[Content], None], fault: str) -> None:
     damage(content)
     assert any(fault in found for found in find_faults(content, tmp_path)), find_faults(content, tmp_path)
+
+
+def _more(content: Content, **values: Any) -> Content:
+    """With a second annotation, whose keys with None are missing."""
+    other = {k: v for k, v in (content["annotations"][0] | {"id": 2} | values).items() if v is not None}
+    return content | {"annotations": [content["annotations"][0], other]}
+
+
+def test_boxes_alone_are_sound_but_no_mixture(content: Content, tmp_path: Path) -> None:
+    assert any("1 of 2 annotations have no segmentation (the first is annotation 2" in fault
+               for fault in find_faults(_more(content, segmentation=None), tmp_path))  # fmt: skip
+    del content["annotations"][0]["segmentation"]
+    assert find_faults(content, tmp_path) == []
+    assert any("1 of 2 annotations have an upright box only" in fault
+               for fault in find_faults(_more(content, rotated_box=None), tmp_path))  # fmt: skip
+    assert find_faults(_more(content, bbox=None), tmp_path) == []
+    content["annotations"][0] |= {"bbox": [4, 3, 2, 4, 90], "rotated_box": None}  # Detectron2's XYWHA_ABS
+    assert find_faults(content, tmp_path) == []
+
+
+@pytest.mark.parametrize("box", [[9, 3, 2, 4, 0], [-1, 3, 2, 4, 90], [8.5, 6.5, 2, 2, 45], [4, 3, 15, 2, 10]])
+def test_a_rotated_box_may_reach_out_of_its_image(content: Content, tmp_path: Path, box: list[float]) -> None:
+    content["annotations"][0]["rotated_box"] = box
+    assert find_faults(content, tmp_path) == []
+
+
+RING, HOLE = [[0, 0], [20, 0], [20, 20], [0, 20]], [[5, 5], [5, 15], [15, 15], [15, 5]]
+
+
+@pytest.mark.parametrize(
+    ("points", "crossing"),
+    [
+        (RING, False),
+        ([*RING, [0, 0], *HOLE, [5, 5]], False),  # a slit to a hole, there and back
+        ([[0, 0], [20, 20], [20, 0], [0, 20]], True),  # a bow tie
+        ([[10, 0], [16, 19], [0, 7], [20, 7], [4, 19]], True),  # a pentagram: its middle is gone around twice
+        ([[0, 0], [20, 0], [20, 20], [0, 20], [-0.5, 20.5], [0.2, 20]], False),  # a speck of a loop
+        ([[1, 1], [1, 1], [1, 1]], False),  # no area at all: said elsewhere
+    ],
+)
+def test_crossing_outlines(points: list[list[float]], crossing: bool) -> None:
+    assert crosses_itself(np.asarray(points, np.float64)) is crossing
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_red_flags_say_what_is_doubtful() -> None:
     weak = [result_of(entry, 0.4) for found in dataset.annotations.values() for entry in found]
     info = {"capped_image_ids": list(range(1, 13)), "image_ids": list(range(1, 12))}
     flags = "\n".join(metrics_of(dataset, weak, info=info, max_instances=1)["red_flags"])
-    assert "as many particles as it may (max_instances = 1) in 12 images (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)" in flags
+    assert "as it may (max_instances = 1) in 12 images (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, …)" in flags
     assert "more predictions than max_instances = 1 in 12 images" in flags
     assert "more particles than max_instances = 1" in flags
     assert "no prediction was made for 1 image (12): their particles" in flags
@@ -120,3 +120,11 @@ def test_nothing_predicted_and_nothing_to_find() -> None:
     assert np.isnan(empty["ap"])
     assert empty["false_positives_per_empty_image"] == {"fixed": 1.0, "best": 1.0, "n_images": 1}
     assert empty["red_flags"] == ["the dataset holds no particles: AP, recall and F1 are undefined"]
+
+
+def test_outlines_are_compared_where_there_are_masks() -> None:
+    dataset = dataset_of({1: [(60, 60, 30, 0)]})
+    figures = metrics_of(dataset, perfect(dataset), best_score=0.5)["boundary"]
+    assert (figures["n"], figures["iou"], figures["f1"], figures["score"], figures["width_px"]) == (1, 1, 1, 0.5, 2)
+    boxes = [{key: value for key, value in row.items() if key != "segmentation"} for row in perfect(dataset)]
+    assert metrics_of(dataset, boxes)["boundary"] is None

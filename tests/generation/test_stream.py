@@ -53,3 +53,21 @@ def test_it_can_be_handed_to_another_process(stream: RecipeStream) -> None:
 def test_parts_that_do_not_fit_are_refused_at_once(gold: Callable[..., GoldAuNP], bright_field: Imaging) -> None:
     with pytest.raises(UserError, match="image_size must be"):
         RecipeStream(gold(), bright_field, (8, 8), seed=0)
+
+
+def test_chosen_classes_are_what_is_left(gold: Callable[..., GoldAuNP], bright_field: Imaging, tmp_path: Path) -> None:
+    """As the files of the same dataset, cut to the same classes; micrographs without one stay."""
+    kinds = {"rod": {"weight": 1.0, "category": "rod"}, "cube": {"weight": 1.0, "category": "cube"}}
+    mixed = gold(particles=[2, 6], diameter_px=[9, 16], shapes=dict.fromkeys(gold().shapes) | kinds)
+    assert sorted(mixed.categories) == ["cube", "rod"]
+    build_dataset(tmp_path, mixed, bright_field, {"train": 6}, SIZE, 5)
+    whole = coco.read(tmp_path / "train" / "dataset.json")
+    for classes in (("cube",), ("cube", "rod"), ("rod", "cube")):
+        dataset = whole.of_classes(classes)
+        stream = RecipeStream(mixed, bright_field, SIZE, 5, classes=classes)
+        assert stream.categories == dataset.categories == list(classes)
+        drawn = [[(a["label"], a["segmentation"]) for a in stream(k)[1]] for k in range(6)]
+        assert drawn == [[(a["label"], a["segmentation"]) for a in dataset.annotations[i.id]] for i in dataset.images]
+    assert 0 < whole.of_classes(["cube"]).count < whole.count
+    with pytest.raises(UserError, match="dataset.classes names disc, but the recipe has the classes"):
+        RecipeStream(mixed, bright_field, SIZE, 5, classes=("disc",))

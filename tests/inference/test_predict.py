@@ -1,67 +1,37 @@
-"""How a micrograph is looked at: magnifications, frames, repetitions, caps; with models whose answers are known."""
+"""How a micrograph is looked at: magnifications, frames, caps, datasets; with models whose answers are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from inference_scenes import (
+    GREY,
+    NOTHING,
+    SIZE,
+    Scripted,
+    always,
+    box_set,
+    disc,
+    found,
+    ids,
+    mask_set,
+    painted,
+    seer,
+    square,
+)
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from skimage.measure import label, regionprops
+from torch import Tensor
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.types import Prediction, Rle
-from tem_seg.data import coco, rle
+from tem_seg.core.types import Prediction
+from tem_seg.data import coco
 from tem_seg.data.images import write_png
-from tem_seg.inference.predict import SMALLEST_SIDE_PX, Predictor, keep, merge, predict_dataset, sizes_px
-from tem_seg.models.contract import SegmentationModel, Target
-
-SIZE = (80, 100)
-
-
-def square(x: int, y: int, side: int, size: tuple[int, int] = SIZE) -> Rle:
-    return rle.encode_crop(np.ones((side, side), bool), x, y, size)
-
-
-def found(*rows: tuple[int, int, int, float, int], masks: bool = True, capped: bool = False) -> Prediction:
-    """rows: x, y, side, score, label of a square."""
-    return Prediction(
-        boxes=np.array([(x, y, x + s, y + s) for x, y, s, _, _ in rows], np.float32).reshape(-1, 4),
-        labels=np.array([row[4] for row in rows], np.int64),
-        scores=np.array([row[3] for row in rows], np.float32),
-        masks=[square(x, y, s) for x, y, s, _, _ in rows] if masks else None,
-        capped=capped,
-    )
-
-
-class Scripted(SegmentationModel):
-    """Answers as told, and remembers what it was shown."""
-
-    def __init__(self, answer: Callable[[Tensor], Prediction]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-        self.answer, self.shown = answer, []
-        self.eval()
-
-    def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-    def predict(self, images: list[Tensor], frames: list[tuple[int, int]] | None = None) -> list[Prediction]:
-        assert len(images) == 1 and frames == [SIZE]
-        self.shown.append(images[0])
-        return [self.answer(images[0])]
-
-
-GREY = np.full(SIZE, 0.5, np.float32)
-NOTHING = found()
-
-
-def always(prediction: Prediction) -> Scripted:
-    return Scripted(lambda image: prediction)
-
+from tem_seg.inference.predict import SMALLEST_SIDE_PX, VIEWS, Predictor, predict_dataset, predict_images
+from tem_seg.inference.scales import sizes_px
 
 # ------------------------------------------------------------------------------------------------- magnification
 
@@ -93,24 +63,6 @@ def test_shrinking_averages() -> None:
     assert model.shown[0].numpy() == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-    ("sides", "scale"), [([10, 20, 30], 2.0), ([40], 1.0), ([80], 0.5), ([2], 4.0), ([], 1.0)],
-    ids=["median", "as it is", "shrunk", "at most 4", "nothing seen"],
-)  # fmt: skip
-def test_target_px_brings_the_median_particle_to_a_size(sides: list[int], scale: float) -> None:
-    model = always(found(*[(0, 0, side, 0.9, 0) for side in sides]))
-    Predictor(scales=(1.0, 0.5), target_px=40.0)(model, GREY)
-    expected = [(1, *(max(SMALLEST_SIDE_PX, round(side * s)) for side in SIZE)) for s in (1.0, scale, scale / 2)]
-    assert [tuple(image.shape) for image in model.shown] == expected
-
-
-def test_doubtful_and_empty_particles_do_not_set_the_magnification() -> None:
-    doubtful = found((0, 0, 5, 0.4, 0), (9, 9, 20, 0.9, 0), (50, 50, 0, 0.8, 0))
-    model = always(doubtful)
-    Predictor(target_px=40.0)(model, GREY)
-    assert tuple(model.shown[-1].shape) == (1, 160, 200)
-
-
 def test_sizes_are_square_roots_of_areas() -> None:
     for masks in (True, False):
         assert sizes_px(found((0, 0, 7, 0.9, 0), (5, 5, 12, 0.8, 0), masks=masks)) == pytest.approx([7.0, 12.0])
@@ -129,78 +81,6 @@ def test_mixed_precision_is_used_where_asked() -> None:
     assert seen == [torch.float32, torch.bfloat16]
 
 
-# ------------------------------------------------------------------------------------------------------- merging
-
-
-def ids(prediction: Prediction) -> list[tuple[float, int]]:
-    return [(round(float(s), 2), int(label)) for s, label in zip(prediction.scores, prediction.labels, strict=True)]
-
-
-@pytest.mark.parametrize("masks", [True, False])
-def test_what_is_found_twice_is_kept_once_with_the_higher_score(masks: bool) -> None:
-    """10 × 10 squares one px apart share 90 of 110 px, IoU 0.82; three apart 70 of 130, 0.54; four apart 60 of 140."""
-    one = found((10, 10, 10, 0.7, 0), (50, 50, 10, 0.9, 0), (10, 40, 10, 0.6, 0), masks=masks)
-    other = found((11, 10, 10, 0.8, 0), (53, 50, 10, 0.5, 0), (14, 40, 10, 0.55, 0), masks=masks)
-    merged = merge([one, other], 0.5, 1000)
-    assert ids(merged) == [(0.9, 0), (0.8, 0), (0.6, 0), (0.55, 0)]
-    assert merged.boxes[1].tolist() == [11, 10, 21, 20]
-    assert (merged.masks is not None) == masks and not merged.capped
-
-
-def test_classes_are_merged_apart() -> None:
-    assert len(merge([found((10, 10, 10, 0.7, 0)), found((10, 10, 10, 0.8, 1))], 0.5, 1000)) == 2
-
-
-def test_order_of_the_looks_plays_no_part() -> None:
-    rng = np.random.default_rng(0)
-    rows = [(int(x), int(y), int(s), float(p), int(k)) for x, y, s, p, k in zip(
-        rng.integers(0, 70, 60), rng.integers(0, 50, 60), rng.integers(5, 25, 60), rng.permutation(60) / 60,
-        rng.integers(0, 2, 60), strict=True)]  # fmt: skip
-    forth = merge([found(*rows[:30]), found(*rows[30:])], 0.5, 1000)
-    back = merge([found(*rows[30:]), found(*rows[:30])], 0.5, 1000)
-    np.testing.assert_array_equal(forth.boxes, back.boxes)
-    assert (np.diff(forth.scores) <= 0).all() and len(forth) < 60
-    again = merge([forth], 0.5, 1000)  # nothing is left to merge
-    np.testing.assert_array_equal(again.boxes, forth.boxes)
-
-
-def bar(x: float, y: float) -> tuple[NDArray[np.bool_], Rle]:
-    """A thin bar at 45° through (x, y)."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
-    along, across = (columns - x) + (rows - y), (columns - x) - (rows - y)
-    mask = (np.abs(along) < 50) & (np.abs(across) < 4)
-    return mask, rle.encode(mask)
-
-
-def test_rods_side_by_side_are_two_although_their_boxes_are_one() -> None:
-    """Where masks are known boxes do not decide: boxes of IoU 0.7 and more, masks that do not touch."""
-    masks = [bar(50, 40)[1], bar(54, 36)[1]]
-    boxes = np.array([[25, 15, 75, 65], [29, 11, 79, 61]], np.float32)
-    scores, labels = np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64)
-    assert len(merge([Prediction(boxes, labels, scores, masks)], 0.5, 1000)) == 2
-    assert len(merge([Prediction(boxes, labels, scores, None)], 0.5, 1000)) == 1
-
-
-def test_empty_masks_are_not_repetitions_of_each_other() -> None:
-    assert len(merge([found((10, 10, 0, 0.9, 0), (10, 10, 0, 0.8, 0))], 0.5, 1000)) == 2
-
-
-def test_rotated_boxes_travel_along() -> None:
-    def turned(x: int, score: float) -> Prediction:
-        plain = found((x, 10, 10, score, 0))
-        return Prediction(plain.boxes, plain.labels, plain.scores, plain.masks, np.full((1, 5), x, np.float32))
-
-    merged = merge([turned(10, 0.7), turned(60, 0.9), turned(11, 0.8)], 0.5, 1000)
-    assert merged.rotated_boxes is not None and merged.rotated_boxes[:, 0].tolist() == [60, 11]
-
-
-def test_merging_beyond_the_cap_is_said() -> None:
-    looks = [found((0, 0, 10, 0.9, 0), (20, 0, 10, 0.8, 0)), found((40, 0, 10, 0.7, 0), (60, 0, 10, 0.6, 0))]
-    assert ids(merge(looks, 0.5, 3)) == [(0.9, 0), (0.8, 0), (0.7, 0)] and merge(looks, 0.5, 3).capped
-    assert not merge(looks, 0.5, 4).capped
-    assert merge([looks[0], found(capped=True)], 0.5, 1000).capped, "one look may have missed some"
-
-
 def test_nothing_at_any_magnification_is_a_legal_prediction() -> None:
     nothing = Predictor(scales=(0.5, 1.0))(always(NOTHING), GREY)
     assert len(nothing) == 0 and nothing.boxes.shape == (0, 4) and nothing.masks == [] and not nothing.capped
@@ -213,13 +93,69 @@ def test_scores_below_the_threshold_are_dropped() -> None:
     assert ids(Predictor(min_score=0.3)(model, GREY)) == [(0.9, 0), (0.3, 0)]
 
 
-@pytest.mark.parametrize("chosen", [np.array([True, False, True]), np.array([0, 2])], ids=["mask", "index"])
-def test_keep_takes_all_parts(chosen: NDArray[Any]) -> None:
-    whole = found((0, 0, 10, 0.9, 0), (20, 0, 11, 0.8, 1), (40, 0, 12, 0.7, 0), capped=True)
-    part = keep(whole, chosen)
-    assert ids(part) == [(0.9, 0), (0.7, 0)] and part.capped
-    assert part.masks == [square(0, 0, 10), square(40, 0, 12)] and part.boxes[1].tolist() == [40, 0, 52, 12]
-    assert len(keep(whole, np.zeros(0, np.int64))) == 0
+# --------------------------------------------------------------------------------- mirrored, turned, in tiles
+
+
+def particles() -> list[NDArray[np.bool_]]:
+    """None round, none in the middle: a view that came back wrongly would show."""
+    rng = np.random.default_rng(0)
+    shapes = [disc(*rng.uniform(0, 300, 2), rng.uniform(3, 25), (280, 330)) for _ in range(30)]
+    for shape in shapes:
+        rows, columns = np.nonzero(shape)
+        shape[rows[: len(rows) // 3], columns[: len(rows) // 3]] = False
+    return shapes
+
+
+def test_the_views_are_all_that_there_are() -> None:
+    """Eight ways to lay a square, each once; a corner marked on it lies elsewhere each time, or runs the other way."""
+    marked = np.array([[1, 2], [3, 4]])
+    shown = [np.rot90(marked[:, ::-1] if mirrored else marked, turns) for turns, mirrored in VIEWS["dihedral"]]
+    assert len({view.tobytes() for view in shown}) == 8
+    assert VIEWS["none"] == ((0, False),) and set(VIEWS["flip"]) < set(VIEWS["dihedral"])
+
+
+@pytest.mark.parametrize("augment", ["flip", "dihedral"])
+@pytest.mark.parametrize("tile_px", [None, 192])
+@pytest.mark.parametrize("masks", [True, False])
+def test_an_equivariant_model_finds_the_same_in_every_view(augment: str, tile_px: int | None, masks: bool) -> None:
+    image = painted(particles(), (280, 330))
+    once = Predictor()(seer(masks), image)
+    model = seer(masks)
+    often = Predictor(augment=augment, tile_px=tile_px, overlap_px=64)(model, image)
+    assert len(model.shown) == len(VIEWS[augment]) * (1 if tile_px is None else len(model.shown) // len(VIEWS[augment]))
+    assert len(once) > 15 and box_set(often) == box_set(once)
+    np.testing.assert_allclose(often.scores, once.scores, rtol=1e-6)
+    assert often.agreement is not None and (often.agreement == 1).all() and once.agreement is None
+    if masks:
+        assert mask_set(often) == mask_set(once)
+
+
+def test_what_one_view_alone_shows_is_known_by_its_agreement() -> None:
+    """A model that is blind whenever it is shown a landscape format."""
+    model = Scripted(lambda image: found(size=SIZE) if image.shape[2] > image.shape[1] else upright, size=None)
+    upright = found((10, 20, 12, 0.8, 0), size=(SIZE[1], SIZE[0]))
+    seen = Predictor(augment="dihedral")(model, GREY)
+    assert len(seen) == 4 and seen.agreement is not None and seen.agreement.tolist() == [0.125] * 4
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.7, 2.0])
+def test_tiles_follow_the_magnification(scale: float) -> None:
+    """No tile is shown larger than it may be; particles come back in the micrograph's frame, to the pixel."""
+    places = [(x, y) for x in range(30, 640, 65) for y in range(30, 512, 65)]
+    image = np.max([disc(x, y, 14, (512, 640)) for x, y in places], axis=0).astype(np.float32)
+
+    def answer(image: Tensor) -> Prediction:
+        parts = regionprops(label(image[0].numpy() > 0.5))
+        boxes = np.array([[*part.bbox[1::-1], *part.bbox[:1:-1]] for part in parts], np.float32) / scale
+        return Prediction(boxes, np.zeros(len(parts), np.int64), np.full(len(parts), 0.9, np.float32))
+
+    model = Scripted(answer, size=None)
+    tiled = Predictor(scales=(scale,), tile_px=256, overlap_px=64)(model, image)
+    assert len(model.shown) >= 2 and max(max(shown.shape) for shown in model.shown) <= 257
+    assert len(tiled) == len(places)
+    centres = (tiled.boxes[:, :2] + tiled.boxes[:, 2:]) / 2
+    distance = np.abs(centres[:, None] - np.array(places)[None]).max(axis=2).min(axis=1)
+    assert distance.max() < 2.0
 
 
 # ------------------------------------------------------------------------------------------------------ datasets
@@ -247,12 +183,13 @@ def test_results_of_a_dataset(dataset: coco.CocoDataset) -> None:
     assert info["dataset"] == str(dataset.path) and info["image_ids"] == [10, 11]
     assert info["categories"] == ["rod", "cube"] and info["max_instances"] == 77
     assert info["capped_image_ids"] == [10, 11] and info["seconds_per_image"] > 0
+    assert len(info["red_flags"]) == 1 and "(max_instances = 77) in 2 images (10, 11)" in info["red_flags"][0]
 
 
 def test_a_constant_micrograph_is_shown_as_zeros(dataset: coco.CocoDataset) -> None:
     model = always(NOTHING)
     results, info = predict_dataset(model, dataset, Predictor())
-    assert results == [] and info["capped_image_ids"] == []
+    assert results == [] and info["capped_image_ids"] == [] and info["red_flags"] == []
     assert all(not image.any() for image in model.shown)
 
 
@@ -260,6 +197,16 @@ def test_a_class_that_the_dataset_lacks_becomes_its_first(dataset: coco.CocoData
     """Class-agnostic evaluation of a model with more classes: the particle counts, its name does not."""
     results, _ = predict_dataset(always(found((5, 6, 10, 0.9, 4))), dataset, Predictor())
     assert {row["category_id"] for row in results} == {1}
+
+
+def test_images_come_one_by_one(dataset: coco.CocoDataset) -> None:
+    """The second is not read before the first is taken."""
+    dataset.images[1].path.unlink()
+    images = predict_images(always(found((5, 6, 10, 0.9, 0), capped=True)), dataset, Predictor())
+    first = next(images)
+    assert (first.image_id, len(first.rows), first.capped) == (10, 1, True) and first.seconds > 0
+    with pytest.raises(UserError, match="no micrograph at"):
+        next(images)
 
 
 def test_an_empty_dataset(dataset: coco.CocoDataset) -> None:

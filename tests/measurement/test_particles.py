@@ -59,6 +59,16 @@ def test_pixels_are_never_called_nm() -> None:
     assert table["pixel_size_source"].isna().all()
 
 
+def test_calibrated_results_add_their_confidence_and_edge() -> None:
+    sure = row(np.ones((10, 20), bool), 30, 40) | {"confidence": 0.7, "edge_sd_px": 0.6}
+    unsure = row(np.ones((5, 5), bool), 5, 5) | {"confidence": 0.2, "edge_sd_px": None}
+    table = particle_table(dataset_of(0.5, None), {1: [sure, unsure], 2: [sure]})
+    assert list(table.columns) == [*HEAD, "confidence", *NM, "edge_sd_nm", *PX, "edge_sd_px", *TAIL]
+    assert table["confidence"].tolist() == [0.7, 0.2, 0.7]
+    assert table["edge_sd_nm"][0] == pytest.approx(0.3) and table["edge_sd_px"][2] == 0.6
+    assert table["edge_sd_nm"].isna().tolist() == [False, True, True]
+
+
 def test_a_mixed_table_has_both_and_leaves_out_what_does_not_apply() -> None:
     square = np.ones((10, 10), bool)
     table = particle_table(dataset_of(2.0, None), {1: [row(square, 5, 5)], 2: [row(square, 5, 5)]})
@@ -160,7 +170,10 @@ def test_written_and_read_is_equal(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ({5: []}, "holds no image with id 5"),
-        ({1: [{"category_id": 7, "bbox": [0, 0, 2, 2]}]}, r"image 1 \(im1.png\) has no mask: .* leave out"),
+        (
+            {1: [{"category_id": 7, "bbox": [0, 0, 2, 2]}]},
+            r"image 1 \(im1.png\) has no mask and no rotated box: .* out",
+        ),
         ({1: [row(np.ones((2, 2), bool), 0, 0, category_id=1)]}, "image 1 has category 1, which .* does not know"),
         ({1: [{"category_id": 7, "segmentation": {"size": [9, 9], "counts": "a"}}]}, r"has size \[9, 9\], the image"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import pickle
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from tem_seg.core.errors import UserError
@@ -64,7 +67,7 @@ def test_another_architecture_is_named(tmp_path: Path, categories: list[str] | N
 def test_missing_and_unknown_weights_are_counted(tmp_path: Path) -> None:
     other = nn.ModuleDict({"trunk": nn.Linear(3, 4), "box_predictor": nn.Linear(4, 2)})
     path = save(tmp_path / "a.ckpt", other)
-    with pytest.raises(UserError, match=r"2 weights missing \(body.bias, body.weight\), 2 unknown \(trunk.bias"):
+    with pytest.raises(UserError, match=r"2 weights missing \(body.bias, body.weight\); 2 unknown \(trunk.bias"):
         checkpoint.load(Tiny(), path)
 
 
@@ -154,3 +157,108 @@ def test_a_file_of_something_else_is_no_checkpoint(tmp_path: Path, content: obje
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(UserError, match="other.pth is no checkpoint of tem_seg: it has no 'state_dict'"):
         checkpoint.read(tmp_path / "other.pth")
+
+
+# ---------------------------------------------------------------------------------------- safetensors, starter
+
+
+def test_safetensors_hold_half_precision_on_disk_and_float32_in_the_model(tmp_path: Path) -> None:
+    trained, path = Tiny(seed=1), tmp_path / "a.safetensors"
+    trained.register_buffer("seen", torch.tensor(70000))
+    trained.register_buffer("variance", torch.tensor([1e6, 1e-9]))  # both beyond half precision
+    checkpoint.write(path, trained.state_dict(), ABOUT)
+    content = checkpoint.read(path)
+    assert content["tem_seg"] == ABOUT
+    with safe_open(path, "pt") as file:
+        assert file.get_tensor("body.weight").dtype == torch.float16
+    state = content["state_dict"]
+    assert state["body.weight"].dtype == torch.float32 and state["seen"] == 70000
+    assert torch.equal(state["variance"], trained.variance) and torch.equal(state["body.bias"], trained.body.bias)
+    torch.testing.assert_close(state["body.weight"], trained.body.weight.detach(), rtol=5e-4, atol=1e-6)
+    fresh = Tiny(seed=2)
+    fresh.register_buffer("seen", torch.tensor(0))
+    fresh.register_buffer("variance", torch.zeros(2))
+    assert checkpoint.load(fresh, path, categories=["rod", "cube"]) == ABOUT
+    checkpoint.write(tmp_path / "b.safetensors", fresh.state_dict(), ABOUT)
+    assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_weights_beyond_half_precision_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="body.weight does not fit half precision"):
+        checkpoint.write(tmp_path / "a.safetensors", {"body.weight": torch.full((2, 2), 1e5)}, ABOUT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_differ_are_named_side_by_side(tmp_path: Path) -> None:
+    """Anchors change no shape: without this the model would load and find the wrong boxes."""
+    path = tmp_path / "a.safetensors"
+    checkpoint.write(path, Tiny().state_dict(), ABOUT | {"anchor_sizes_px": [8.0, 16.0], "weights": "none"})
+    settings = {"anchor_sizes_px": [16.0, 32.0], "backbone": "resnet50", "weights": str(path), "later": 1}
+    with pytest.raises(UserError) as error:
+        checkpoint.load(Tiny(), path, settings=settings)
+    assert "anchor_sizes_px is [8.0, 16.0] in the file, [16.0, 32.0] here" in str(error.value)
+    assert "backbone is resnet18 in the file, resnet50 here" in str(error.value)
+    assert "weights is" not in str(error.value) and "later" not in str(error.value)
+    checkpoint.load(Tiny(), path, settings={"anchor_sizes_px": [8.0, 16.0], "max_instances": 5})
+
+
+def test_classes_that_start_anew_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "tem_seg"):
+        checkpoint.load(Tiny(classes=7), save(tmp_path / "a.ckpt", Tiny()))
+    assert "other classes (['rod', 'cube']): box_predictor.weight, box_predictor.bias start from" in caplog.text
+
+
+@pytest.mark.parametrize("cut", [0, 4, 30, 200, -1])
+def test_a_truncated_safetensors_file_is_named(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.write(path, Tiny().state_dict(), ABOUT)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match="a.safetensors is not a safetensors file that can be read"):
+        checkpoint.read(path)
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_not_executed(tmp_path: Path) -> None:
+    path, mark = tmp_path / "evil.safetensors", tmp_path / "executed"
+    torch.save(Malicious(mark), path)
+    with pytest.raises(UserError, match="evil.safetensors is not a safetensors file"):
+        checkpoint.read(path)
+    assert not mark.exists()
+
+
+def test_no_damage_escapes_as_another_error(tmp_path: Path) -> None:
+    """Every byte string is either read or refused; nothing is run."""
+    rng, path = np.random.default_rng(1), tmp_path / "a.ckpt"
+    whole = bytearray(save(path, Tiny()).read_bytes())
+    for _ in range(150):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), 8):
+            broken[place] = rng.integers(256)
+        path.write_bytes(broken[: rng.integers(1, len(whole) + 1)])
+        with contextlib.suppress(UserError):
+            checkpoint.read(path)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = Tiny()
+    model.body.bias.data[1] = float("nan")
+    with pytest.raises(UserError, match="1 weights hold values that are not finite, e.g. model.body.bias"):
+        checkpoint.read(save(tmp_path / "a.ckpt", model))
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {"a": 1}}, {"state_dict": {"a": torch.zeros(1)}, "tem_seg": "x"}])
+def test_a_table_of_something_else_is_no_checkpoint(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match="a.ckpt is no checkpoint of tem_seg"):
+        checkpoint.read(tmp_path / "a.ckpt")
+
+
+def test_starter_is_the_packages_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
+    with pytest.raises(UserError, match="model.weights=starter, but this installation of tem_seg has no .*starter.saf"):
+        checkpoint.path_of("starter")
+    checkpoint.write(tmp_path / "weights" / "starter.safetensors", Tiny().state_dict(), ABOUT)
+    path = checkpoint.path_of("starter")
+    assert path == tmp_path / "weights" / "starter.safetensors" and checkpoint.path_of("a.ckpt") == Path("a.ckpt")
+    with pytest.raises(UserError, match="backbone is resnet18 in the file, resnet50 here.*: model=starter"):
+        checkpoint.load(Tiny(), path, settings={"backbone": "resnet50"})

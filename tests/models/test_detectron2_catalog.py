@@ -17,9 +17,10 @@ pytest.importorskip("detectron2", reason=f"detectron2 is not installed ({INSTALL
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
+from detectron2.data.detection_utils import annotations_to_instances_rotated
 from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.evaluation import COCOEvaluator, RotatedCOCOEvaluator, inference_on_dataset
+from detectron2.structures import Boxes, BoxMode, Instances, RotatedBoxes
 
 from tem_seg.core.errors import UserError
 from tem_seg.data import coco, rle
@@ -145,7 +146,7 @@ def test_unknown_name_lists_ours(dataset: coco.CocoDataset) -> None:
         dataset_from_catalog("nothing")
 
 
-def test_annotation_without_mask_is_refused(dataset: coco.CocoDataset) -> None:
+def test_some_annotations_without_mask_are_refused(dataset: coco.CocoDataset) -> None:
     records = to_records(dataset)
     del records[0]["annotations"][0]["segmentation"]
     name = f"boxes-{dataset.path}"
@@ -153,8 +154,54 @@ def test_annotation_without_mask_is_refused(dataset: coco.CocoDataset) -> None:
     with pytest.raises(UserError, match=r"has no thing_classes"):
         dataset_from_catalog(name)
     MetadataCatalog.get(name).thing_classes = CATEGORIES
-    with pytest.raises(UserError, match=r"1\.png: an annotation without segmentation"):
+    with pytest.raises(UserError, match=r"only some annotations have a segmentation"):
         dataset_from_catalog(name)
+
+
+def boxes_alone(dataset: coco.CocoDataset, *without: str) -> coco.CocoDataset:
+    annotations = {image_id: [{k: v for k, v in entry.items() if k not in without} for entry in entries]
+                   for image_id, entries in dataset.annotations.items()}  # fmt: skip
+    return replace(dataset, annotations=annotations)
+
+
+@pytest.mark.parametrize("without", [("segmentation",), ("segmentation", "rotated_box")])
+def test_boxes_alone_come_back_as_they_went_in(dataset: coco.CocoDataset, without: tuple[str, ...]) -> None:
+    boxes = boxes_alone(dataset, *without)
+    name = register(boxes, "boxes")
+    assert dataset_from_catalog(name) == boxes
+    assert all("segmentation" not in entry for record in DatasetCatalog.get(name) for entry in record["annotations"])
+    content = json.loads(Path(MetadataCatalog.get(name).json_file).read_text())
+    assert all({"area", "iscrowd", "bbox"} <= set(entry) for entry in content["annotations"])
+
+
+def test_rotated_records_are_what_detectron2s_rotated_tools_take(dataset: coco.CocoDataset) -> None:
+    name = register(dataset, "discs", rotated=True)
+    assert name.startswith("tem_seg/discs_rotated-") and register(dataset, "discs", rotated=True) == name
+    assert name != register(dataset, "discs") and MetadataCatalog.get(name).evaluator_type == "rotated_coco"
+    record = DatasetCatalog.get(name)[0]
+    truths = np.array([entry["rotated_box"] for entry in dataset.annotations[1]], np.float32)
+    assert {entry["bbox_mode"] for entry in record["annotations"]} == {BoxMode.XYWHA_ABS}
+    instances = annotations_to_instances_rotated(record["annotations"], (SIDE, SIDE))
+    assert isinstance(instances.gt_boxes, RotatedBoxes)
+    np.testing.assert_array_equal(instances.gt_boxes.tensor.numpy(), truths)
+    assert instances.gt_classes.tolist() == [entry["label"] for entry in dataset.annotations[1]]
+    back = dataset_from_catalog(name)
+    assert [e["rotated_box"] for e in back.annotations[1]] == [e["rotated_box"] for e in dataset.annotations[1]]
+    assert not back.has_masks and back.has_rotated_boxes and back.count == dataset.count
+
+
+def test_upright_boxes_cannot_be_registered_as_rotated_ones(dataset: coco.CocoDataset) -> None:
+    with pytest.raises(UserError, match="has an upright box only: a rotated box or a mask is needed"):
+        register(boxes_alone(dataset, "segmentation", "rotated_box"), "boxes", rotated=True)
+
+
+def test_rotated_evaluator_works_from_the_name(dataset: coco.CocoDataset, tmp_path: Path) -> None:
+    """Detectron2's own loader and RotatedCOCOEvaluator; with perfect predictions."""
+    name = register(dataset, "discs", rotated=True)
+    loader = build_detection_test_loader(tiny_config(name, 9, tmp_path), name)
+    evaluator = RotatedCOCOEvaluator(name, output_dir=str(tmp_path / "eval"))
+    results = inference_on_dataset(RotatedOracle(name), loader, evaluator)
+    assert results["bbox"]["AP"] == pytest.approx(100) and results["bbox"]["AP-speck"] == pytest.approx(100)
 
 
 # ------------------------------------------------------------------------------------------ Detectron2's own tools
@@ -178,6 +225,18 @@ class Oracle:
         found.scores = torch.linspace(1.0, 0.5, len(entries))
         found.pred_classes = torch.tensor([entry["category_id"] for entry in entries], dtype=torch.int64)
         found.pred_masks = torch.from_numpy(np.asarray(masks, bool).reshape(-1, request["height"], request["width"]))
+        return found
+
+
+class RotatedOracle(Oracle):
+    """The same for a name with rotated boxes."""
+
+    def instances(self, request: dict) -> Instances:
+        entries = self.truth[request["image_id"]]
+        found = Instances((request["height"], request["width"]))
+        found.pred_boxes = RotatedBoxes(torch.tensor([entry["bbox"] for entry in entries]).reshape(-1, 5))
+        found.scores = torch.linspace(1.0, 0.5, len(entries))
+        found.pred_classes = torch.tensor([entry["category_id"] for entry in entries], dtype=torch.int64)
         return found
 
 

@@ -55,8 +55,13 @@ BOX_LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
 
 @pytest.mark.parametrize(
     ("change", "names"),
-    [({}, BOX_LOSSES | {"loss_mask"}), ({"norm": "gn"}, BOX_LOSSES | {"loss_mask"}), ({"masks": False}, BOX_LOSSES)],
-    ids=["mask bn", "mask gn", "faster"],
+    [
+        ({}, BOX_LOSSES | {"loss_mask", "loss_mask_point"}),
+        ({"refine_masks": False}, BOX_LOSSES | {"loss_mask"}),
+        ({"norm": "gn"}, BOX_LOSSES | {"loss_mask", "loss_mask_point"}),
+        ({"masks": False}, BOX_LOSSES),
+    ],
+    ids=["mask bn", "coarse", "mask gn", "faster"],
 )
 def test_losses_are_named_finite_and_fall(change: dict, names: set[str]) -> None:
     model = build(replace(SPEC, **change)).train()
@@ -124,8 +129,8 @@ def test_predictions_are_in_the_frame_of_their_image() -> None:
 def test_max_instances_reaches_every_cap() -> None:
     cfg = rcnn_config(replace(SPEC, max_instances=1234, min_score=0.2, nms_iou=0.4))
     rpn = cfg.MODEL.RPN
-    caps = [rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST, rpn.POST_NMS_TOPK_TRAIN, rpn.POST_NMS_TOPK_TEST]
-    assert [*caps, cfg.TEST.DETECTIONS_PER_IMAGE] == [1234] * 5
+    assert [rpn.PRE_NMS_TOPK_TRAIN, rpn.POST_NMS_TOPK_TRAIN, cfg.TEST.DETECTIONS_PER_IMAGE] == [1234] * 3
+    assert [rpn.PRE_NMS_TOPK_TEST, rpn.POST_NMS_TOPK_TEST] == [4 * 1234, 2 * 1234], "several proposals a particle"
     assert (cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST) == (0.2, 0.4)
 
 
@@ -170,9 +175,21 @@ def test_shared_masks_crop_as_bitmasks_do() -> None:
     assert torch.equal(shared[some].crop_and_resize(boxes[some], 28), expected[some])
 
 
+def test_point_rend_refines_masks() -> None:
+    """Detectron2's own head, with our widths; its ground truth is that of BitMasks, and it needs the pyramid."""
+    shapes = {name: tuple(weight.shape) for name, weight in build(SPEC).network.named_parameters()}
+    assert shapes["roi_heads.mask_head.point_head.fc1.weight"][0] == SPEC.mask_head_channels
+    masks = (torch.rand(4, 20, 30) > 0.5).to(torch.uint8)
+    chosen = torch.tensor([3, 0, 0])
+    assert torch.equal(SharedMasks(masks)[chosen].tensor, BitMasks(masks)[chosen].tensor)
+    with pytest.raises(UserError, match=r"PointRend refines masks from the pyramid.*refine_masks=false"):
+        rcnn_config(replace(SPEC, architecture="c4", backbone="resnet50"))
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50", "resnet101"])
 def test_backbones_build_with_the_widths_of_the_spec(backbone: str) -> None:
-    spec = replace(SPEC, backbone=backbone, mask_head_layers=2, anchor_aspect_ratios=(0.5, 1.0, 1.5, 2.0))
+    ratios = (0.5, 1.0, 1.5, 2.0)
+    spec = replace(SPEC, backbone=backbone, mask_head_layers=2, anchor_aspect_ratios=ratios, refine_masks=False)
     network = build(spec).network
     shapes = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
     assert shapes["backbone.fpn_output2.weight"] == (32, 32, 3, 3)
@@ -203,6 +220,9 @@ def test_nothing_is_frozen_without_pretrained_weights() -> None:
         ({"weights": "imagenet", "backbone": "resnet34"}, "no imagenet weights for resnet34"),
         ({"weights": "coco", "backbone": "resnet50", "norm": "gn"}, "set model.norm to frozen_bn or bn"),
         ({"norm": "gn", "fpn_channels": 48}, "multiples of 32, got 48 and 32"),
+        ({"backbone": "resnet16"}, "model.backbone=resnet16 is unknown to detectron2"),
+        ({"architecture": "c4"}, "model.architecture=c4 of bottleneck blocks only, which resnet18 has not"),
+        ({"architecture": "dc5", "backbone": "resnet34"}, "or model.backend=torchvision"),
     ],
 )
 def test_what_cannot_be_built_is_explained(change: dict, message: str) -> None:
@@ -217,12 +237,17 @@ def test_what_cannot_be_built_is_explained(change: dict, message: str) -> None:
         ({"weights": "coco", "masks": False}, "COCO-Detection/faster_rcnn_R_50_FPN_3x/"),
         ({"weights": "coco", "backbone": "resnet101"}, "COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x/"),
         ({"weights": "imagenet", "backbone": "resnet101"}, "detectron2://ImageNetPretrained/MSRA/R-101.pkl"),
+        (
+            {"weights": "coco", "architecture": "c4", "refine_masks": False},
+            "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_3x/",
+        ),
+        ({"weights": "coco", "architecture": "dc5", "masks": False}, "COCO-Detection/faster_rcnn_R_50_DC5_3x/"),
     ],
 )
 def test_pretrained_weights_come_from_the_zoo(change: dict, address: str) -> None:
     cfg = rcnn_config(replace(SPEC, **({"backbone": "resnet50", "norm": "frozen_bn"} | change)))
     assert address in cfg.MODEL.WEIGHTS
-    assert cfg.MODEL.BACKBONE.FREEZE_AT == 2
+    assert cfg.MODEL.BACKBONE.FREEZE_AT == 0  # models/freezing.py does that
 
 
 def test_losses_are_finite_in_bfloat16() -> None:
@@ -231,3 +256,25 @@ def test_losses_are_finite_in_bfloat16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         losses = build().train()([image], [target])
     assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+@pytest.mark.parametrize("architecture", ["c4", "dc5"])
+def test_one_map_architectures_train_also_on_negatives_alone(architecture: str) -> None:
+    sizes = (12.0, 24.0, 48.0)
+    small = {
+        "refine_masks": False,
+        "rois_per_image": 8,
+        "max_instances": 8,
+        "anchor_sizes_px": sizes,
+        "backbone": "resnet50",
+    }
+    model = build(replace(SPEC, architecture=architecture, **small))
+    cells = model.network.proposal_generator.anchor_generator.cell_anchors
+    assert [len(cell) for cell in cells] == [9]
+    image, target = crop_of_discs()
+    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": torch.zeros(0, 64, 64)}
+    for losses in (model.train()([image], [target]), model([torch.rand(1, 64, 64)], [empty])):
+        assert set(losses) >= {"loss_mask", "loss_box_reg"} and all(torch.isfinite(v) for v in losses.values())
+        sum(losses.values()).backward()
+    (found,) = model.eval()([image])
+    assert found.masks is not None and len(found.masks) == len(found)

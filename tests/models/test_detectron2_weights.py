@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import urllib.request
 from dataclasses import replace
@@ -19,7 +18,7 @@ pytest.importorskip("detectron2", reason=f"detectron2 is not installed ({INSTALL
 from tem_seg.core.errors import UserError
 from tem_seg.models.contract import RcnnSpec
 from tem_seg.models.detectron2.rcnn import Detectron2Rcnn
-from tem_seg.models.detectron2.weights import load_from_zoo
+from tem_seg.models.detectron2.weights import load_from_zoo, start_from
 
 SPEC = RcnnSpec(
     num_classes=2, backbone="resnet18", norm="bn", fpn_channels=32, box_head_width=32, mask_head_layers=1,
@@ -31,73 +30,6 @@ SPEC = RcnnSpec(
 def trained() -> Detectron2Rcnn:
     torch.manual_seed(5)
     return Detectron2Rcnn(SPEC)
-
-
-def save(path: Path, state: dict) -> RcnnSpec:
-    torch.save({"state_dict": state, "epoch": 3}, path)
-    return replace(SPEC, weights=str(path))
-
-
-@pytest.mark.parametrize("prefix", ["", "model."], ids=["model", "training module"])
-def test_checkpoint_comes_back(trained: Detectron2Rcnn, tmp_path: Path, prefix: str) -> None:
-    state = {prefix + key: value for key, value in trained.state_dict().items()}
-    loaded = Detectron2Rcnn(save(tmp_path / "last.ckpt", state))
-    for key, value in trained.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value), key
-
-
-def test_frozen_bn_takes_a_checkpoint_of_frozen_bn(tmp_path: Path) -> None:
-    """The one way to build frozen_bn without the zoo: prediction on another machine."""
-    frozen = replace(SPEC, norm="frozen_bn", weights=str(tmp_path / "last.ckpt"))
-    from detectron2.modeling import build_model
-
-    from tem_seg.models.detectron2.config import rcnn_config
-
-    state = {f"network.{key}": value for key, value in build_model(rcnn_config(frozen)).state_dict().items()}
-    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
-    loaded = Detectron2Rcnn(frozen)
-    assert torch.equal(loaded.state_dict()["network.backbone.bottom_up.stem.conv1.weight"],
-                       state["network.backbone.bottom_up.stem.conv1.weight"])  # fmt: skip
-
-
-def test_other_classes_start_the_predictors_anew(
-    trained: Detectron2Rcnn, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    spec = replace(save(tmp_path / "last.ckpt", trained.state_dict()), num_classes=5)
-    with caplog.at_level(logging.WARNING, "tem_seg"):
-        loaded = Detectron2Rcnn(spec)
-    assert "roi_heads.box_predictor.cls_score.weight" in caplog.text and "random weights" in caplog.text
-    kept = "network.roi_heads.box_head.fc1.weight"
-    assert torch.equal(loaded.state_dict()[kept], trained.state_dict()[kept])
-
-
-@pytest.mark.parametrize(
-    "change", [{"fpn_channels": 64}, {"norm": "gn"}, {"masks": False}, {"backbone": "resnet34"}, {"masks": True}]
-)
-def test_another_network_is_refused(trained: Detectron2Rcnn, tmp_path: Path, change: dict) -> None:
-    state = dict(trained.state_dict())
-    if change == {"masks": True}:  # a checkpoint of Faster R-CNN
-        state = {key: value for key, value in state.items() if "mask_head" not in key}
-    with pytest.raises(UserError, match=r"last.ckpt holds another network: .* layers do not fit, the first is "):
-        Detectron2Rcnn(replace(save(tmp_path / "last.ckpt", state), **change))
-
-
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model.weights=.*gone.ckpt: no such file"):
-        Detectron2Rcnn(replace(SPEC, weights=str(tmp_path / "gone.ckpt")))
-
-
-def test_unreadable_file_is_named(tmp_path: Path) -> None:
-    for content in (b"", b"no checkpoint", b"PK\x03\x04 cut short"):
-        (tmp_path / "bad.ckpt").write_bytes(content)
-        with pytest.raises(UserError, match=r"bad.ckpt is not a readable checkpoint"):
-            Detectron2Rcnn(replace(SPEC, weights=str(tmp_path / "bad.ckpt")))
-
-
-def test_foreign_file_is_named(tmp_path: Path) -> None:
-    torch.save({"model": {}}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="holds no 'state_dict'"):
-        Detectron2Rcnn(replace(SPEC, weights=str(tmp_path / "other.pth")))
 
 
 @pytest.mark.parametrize("weights", ["coco", "imagenet"])
@@ -112,7 +44,7 @@ def test_no_network_is_an_error_that_names_the_way_out(
     monkeypatch.setattr(urllib.request, "urlretrieve", refuse)
     spec = replace(SPEC, backbone="resnet50", norm="frozen_bn", weights=weights)
     with pytest.raises(UserError, match=rf"model.weights={weights}: .* Set model.weights=none with model.norm=bn"):
-        Detectron2Rcnn(spec)
+        start_from(Detectron2Rcnn(spec), spec)
     assert socket.getdefaulttimeout() is None
 
 

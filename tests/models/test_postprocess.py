@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image as torchvision_paste
 
+from tem_seg.core.types import Prediction, Rle
 from tem_seg.data import rle
-from tem_seg.models.postprocess import masks_to_rles
+from tem_seg.models.postprocess import outline, soft_crops, to_rles, with_masks
 
 
 def soft_discs(count: int, bins: int = 28, seed: int = 0) -> Tensor:
@@ -30,18 +33,21 @@ def random_boxes(count: int, height: int, width: int, seed: int = 1) -> Tensor:
     return torch.cat([middle - half, middle + half], dim=1)
 
 
-def dense(probabilities: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float = 0.5) -> np.ndarray:
+def masks_to_rles(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[Rle]:
+    return to_rles(soft_crops(probabilities, boxes, size), size)
+
+
+def dense(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> np.ndarray:
     """Our result as (N, H, W) bool."""
-    return np.stack([rle.decode(found) for found in masks_to_rles(probabilities, boxes, size, threshold)])
+    return np.stack([rle.decode(found) for found in masks_to_rles(probabilities, boxes, size)])
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.7])
-def test_equals_detectron2(threshold: float) -> None:
+def test_equals_detectron2() -> None:
     mask_ops = pytest.importorskip("detectron2.layers.mask_ops", reason="the oracle, detectron2, is not installed")
     size, soft, boxes = (173, 211), soft_discs(120), random_boxes(120, 173, 211)
-    expected = mask_ops.paste_masks_in_image(soft, boxes, size, threshold=threshold).numpy()
+    expected = mask_ops.paste_masks_in_image(soft, boxes, size, threshold=0.5).numpy()
     assert expected.any(axis=(1, 2)).sum() > 100
-    np.testing.assert_array_equal(dense(soft, boxes, size, threshold), expected)
+    np.testing.assert_array_equal(dense(soft, boxes, size), expected)
 
 
 def test_equals_torchvision_up_to_the_boundary() -> None:
@@ -130,3 +136,61 @@ def test_infinite_box_is_named() -> None:
     boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, float("nan"), 1.0, 1.0]])
     with pytest.raises(ValueError, match="box 1 is not finite"):
         masks_to_rles(torch.zeros(2, 28, 28), boxes, (8, 8))
+
+
+# ------------------------------------------------------------------------------------------------ outlines
+
+
+def blurred_disc(radius: float, sd: float, centre: tuple[float, float], size: int) -> np.ndarray:
+    """A disc's soft mask (size, size) whose edge lies at ``radius``, normally distributed with ``sd`` px."""
+    x, y = np.meshgrid(np.arange(size) + 0.5 - centre[0], np.arange(size) + 0.5 - centre[1])
+    return stats.norm.cdf((radius - np.hypot(x, y)) / sd).astype(np.float32)
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.0, 2.5])
+@pytest.mark.parametrize("radius", [8.3, 25.0])
+def test_contour_of_a_disc_lies_on_its_circle(radius: float, sd: float) -> None:
+    contour, spread = outline(blurred_disc(radius, sd, (40.2, 38.7), 80), 100, 200)
+    distance = np.hypot(contour[:, 0] - 140.2, contour[:, 1] - 238.7)
+    assert contour.dtype == np.float32
+    # linear interpolation over a curved edge: a tenth of a pixel at most
+    np.testing.assert_allclose(distance, radius, atol=0.12)
+    assert spread == pytest.approx(sd, rel=0.1)
+
+
+def test_contour_encloses_what_the_mask_covers() -> None:
+    size, soft, boxes = (90, 110), soft_discs(40), random_boxes(40, 90, 110)
+    found = soft_crops(soft, boxes, size)
+    areas = [cv2.contourArea(outline(*parts)[0]) if parts[0].size else 0.0
+             for parts in zip(found.crops, found.x0.tolist(), found.y0.tolist(), strict=True)]  # fmt: skip
+    counted = [rle.area_px(mask) for mask in to_rles(found, size)]
+    perimeters = [4 * np.sqrt(area) + 4 for area in counted]
+    assert all(abs(a - b) < 0.5 * p for a, b, p in zip(areas, counted, perimeters, strict=True))
+
+
+def test_contour_is_that_of_the_largest_part() -> None:
+    crop = np.zeros((30, 30), np.float32)
+    crop[2:5, 2:5], crop[10:25, 10:25] = 1, 1
+    contour, spread = outline(crop, 0, 0)
+    assert contour.min() > 9
+    assert spread == 0
+
+
+def test_empty_mask_has_no_contour() -> None:
+    for crop in (np.zeros((0, 5), np.float32), np.full((4, 4), 0.49, np.float32)):
+        contour, spread = outline(crop, 3, 3)
+        assert contour.shape == (0, 2)
+        assert np.isnan(spread)
+
+
+def test_parts_come_back_in_the_order_of_the_prediction() -> None:
+    size, soft, boxes = (60, 60), soft_discs(6), random_boxes(6, 40, 40)
+    scores = np.linspace(1, 0.5, 6, dtype=np.float32)
+    bare = Prediction(boxes=boxes.numpy(), labels=np.zeros(6, np.int64), scores=scores)
+    parts = [(index, soft_crops(soft[index], boxes[index], size)) for index in torch.tensor([[4, 1, 5], [0, 3, 2]])]
+    found = with_masks(bare, parts, size)
+    assert found.masks == masks_to_rles(soft, boxes, size)
+    assert found.edge_sd_px is not None
+    assert found.contours is not None
+    for index, contour in enumerate(found.contours):
+        assert (len(contour) == 0) == np.isnan(found.edge_sd_px[index])

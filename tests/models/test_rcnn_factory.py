@@ -10,10 +10,12 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.detection import MaskRCNN_ResNet50_FPN_Weights, maskrcnn_resnet50_fpn
 
 from tem_seg.core.errors import UserError
-from tem_seg.models import rcnn
+from tem_seg.models import checkpoint, rcnn
+from tem_seg.models.detectron2 import INSTALL_HINT, is_available
 from tem_seg.models.rcnn import Rcnn, choose_backend
 from tem_seg.models.torchvision import pretrained
 from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
@@ -78,6 +80,8 @@ def test_the_spec_reaches_the_model() -> None:
     heads = model.roi_heads
     assert (heads.detections_per_img, heads.score_thresh, heads.nms_thresh) == (321, 0.25, 0.4)
     assert model.rpn.pre_nms_top_n() == 321 and model.rpn.post_nms_top_n() == 321
+    model.eval()
+    assert model.rpn.pre_nms_top_n() == 4 * 321 and model.rpn.post_nms_top_n() == 2 * 321
 
 
 def test_a_spec_that_cannot_work_is_refused_when_it_is_made() -> None:
@@ -111,8 +115,32 @@ def test_weights_that_cannot_be_downloaded_name_the_override(
 
 
 def test_coco_weights_of_a_backbone_that_has_none() -> None:
-    with pytest.raises(UserError, match="COCO weights for resnet50 only, not resnet18: set model.backbone=resnet50"):
-        Rcnn(**SMALL | {"weights": "coco"}).build()
+    with pytest.raises(UserError, match="COCO weights for resnet50 with fpn only, not resnet18 with fpn: set"):
+        Rcnn(**SMALL | {"weights": "coco"}).about()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": "resnet152"}, "resnet152 is unknown to torchvision's back end: choose one of resnet16"),
+        ({"weights": "coco", "backbone": "resnet50", "architecture": "dc5"}, "not resnet50 with dc5"),
+        ({"weights": "imagenet", "backbone": "resnet16"}, "no ImageNet weights for resnet16"),
+        ({"weights": "imagenet", "norm": "gn"}, "was trained with batch norm"),
+        ({"norm": "gn", "fpn_channels": 48}, "model.fpn_channels"),
+    ],
+)
+def test_what_torchvision_cannot_build_is_refused_before_any_work(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Rcnn(**SMALL | change).about()
+
+
+def test_imagenet_weights_land_in_the_heads_of_c4_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    source = resnet18().state_dict()
+    monkeypatch.setattr(ResNet18_Weights.DEFAULT.__class__, "get_state_dict", lambda *a, **k: source)
+    own = Rcnn(**SMALL | {"weights": "imagenet", "architecture": "c4"}).build().state_dict()
+    assert torch.equal(own["backbone.body.layer3.1.conv2.weight"], source["layer3.1.conv2.weight"])
+    assert torch.equal(own["roi_heads.box_head.layer4.1.conv2.weight"], source["layer4.1.conv2.weight"])
 
 
 @pytest.mark.timeout(300)
@@ -144,3 +172,27 @@ def test_training_goes_on_from_a_file_of_ours(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint at .*gone.ckpt"):
         Rcnn(**SMALL | {"weights": str(tmp_path / "gone.ckpt")}).build()
+
+
+@pytest.mark.skipif(not is_available(), reason=f"detectron2 is not installed ({INSTALL_HINT})")
+def test_a_file_of_the_other_back_end_says_so(tmp_path: Path) -> None:
+    trained = Rcnn(**SMALL)
+    checkpoint.write(tmp_path / "a.safetensors", trained.build().state_dict(), trained.about())
+    factory = Rcnn(**SMALL | {"weights": str(tmp_path / "a.safetensors"), "backend": "detectron2"})
+    with pytest.raises(UserError, match="backend is torchvision in the file, detectron2 here"):
+        factory.build()
+
+
+@pytest.mark.parametrize("backend", ["torchvision", "detectron2"])
+@pytest.mark.parametrize("norm", ["bn", "gn"])
+def test_files_are_loaded_alike_by_both_back_ends(tmp_path: Path, backend: str, norm: str) -> None:
+    if backend == "detectron2" and not is_available():
+        pytest.skip(f"detectron2 is not installed ({INSTALL_HINT})")
+    small = SMALL | {"backend": backend, "norm": norm}
+    trained, about = Rcnn(**small).build(), Rcnn(**small).about()
+    state = {f"model.{name}": value for name, value in trained.state_dict().items()}
+    torch.save({"state_dict": state, "tem_seg": about}, tmp_path / "a.ckpt")
+    again = Rcnn(**small | {"weights": str(tmp_path / "a.ckpt")}).build()
+    assert all(torch.equal(v, trained.state_dict()[n]) for n, v in again.state_dict().items())
+    with pytest.raises(UserError, match="box_head_width is 64 in the file, 32 here"):
+        Rcnn(**small | {"weights": str(tmp_path / "a.ckpt"), "box_head_width": 32}).build()

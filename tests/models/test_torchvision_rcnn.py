@@ -46,8 +46,13 @@ def build(spec: RcnnSpec = SPEC, seed: int = 0) -> TorchvisionRcnn:
 
 @pytest.mark.parametrize(
     ("change", "names"),
-    [({}, BOX_LOSSES | {"loss_mask"}), ({"norm": "gn"}, BOX_LOSSES | {"loss_mask"}), ({"masks": False}, BOX_LOSSES)],
-    ids=["mask bn", "mask gn", "faster"],
+    [
+        ({}, BOX_LOSSES | {"loss_mask", "loss_points"}),
+        ({"refine_masks": False}, BOX_LOSSES | {"loss_mask"}),
+        ({"norm": "gn"}, BOX_LOSSES | {"loss_mask", "loss_points"}),
+        ({"masks": False}, BOX_LOSSES),
+    ],
+    ids=["mask bn", "coarse", "mask gn", "faster"],
 )
 def test_losses_are_named_finite_and_fall(change: dict, names: set[str]) -> None:
     model = build(replace(SPEC, **change)).train()
@@ -128,7 +133,7 @@ def test_the_cap_is_ours_and_reaching_it_is_said() -> None:
 
 
 def test_no_detection_is_a_legal_prediction() -> None:
-    found: Prediction = build(replace(SPEC, min_score=0.999)).eval()([torch.zeros(1, 64, 64)])[0]
+    found: Prediction = build(replace(SPEC, min_score=0.999, max_instances=1000)).eval()([torch.zeros(1, 64, 64)])[0]
     assert len(found) == 0 and found.masks == [] and found.boxes.shape == (0, 4) and not found.capped
 
 
@@ -169,3 +174,13 @@ def test_faster_rcnn_gives_boxes_alone() -> None:
 def test_a_spec_that_cannot_work_is_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SPEC, **change)
+
+
+def test_refined_masks_come_with_outlines() -> None:
+    """Particles above 28 px get finer masks, each an outline and how sure it is."""
+    model = build(replace(SPEC, min_score=0.0, max_instances=60)).eval()
+    (found,) = model([torch.rand(1, 160, 160)])
+    assert found.contours is not None and found.edge_sd_px is not None
+    assert len(found.contours) == len(found.edge_sd_px) == len(found) > 0
+    for contour, mask, spread in zip(found.contours, found.masks, found.edge_sd_px, strict=True):
+        assert (len(contour) == 0) == (rle.area_px(mask) == 0) == bool(np.isnan(spread))

@@ -11,6 +11,7 @@ from torchvision.ops import roi_align as oracle
 from tem_seg.models.torchvision.roi_align import PyramidRoIAlign, roi_align
 
 NAMES = ["0", "1", "2", "3"]
+STRIDES = (4, 8, 16, 32)
 
 
 def random_rois(generator: torch.Generator, count: int, batch: int, extent: float) -> Tensor:
@@ -98,7 +99,7 @@ def test_pyramid_equals_torchvision(empty: str) -> None:
     ours = {name: level.clone().requires_grad_() for name, level in levels.items()}
     theirs = {name: level.clone().requires_grad_() for name, level in levels.items()}
     sizes = [(192, 256), (192, 256)]
-    found = PyramidRoIAlign(NAMES, 7, 2)(ours, boxes, sizes)
+    found = PyramidRoIAlign(NAMES, 7, 2, STRIDES)(ours, boxes, sizes)
     expected = MultiScaleRoIAlign(NAMES, 7, 2)(theirs, boxes, sizes)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     found.square().sum().backward()
@@ -108,3 +109,10 @@ def test_pyramid_equals_torchvision(empty: str) -> None:
         grad, wanted = (zero if side[name].grad is None else side[name].grad for side in (ours, theirs))
         assert empty != "none" or grad.any(), f"no box of level {name} was tested"
         torch.testing.assert_close(grad, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_padding_of_a_small_image_does_not_change_the_stride() -> None:
+    """A map of stride 16 of a 66 px image, filled up to 96 px, is 6 cells wide: by the sizes, its stride were 8."""
+    ramp = (torch.arange(6) + 0.5).mul(16).expand(1, 1, 6, 6)
+    found = PyramidRoIAlign(["0"], 2, 2, [16])({"0": ramp}, [torch.tensor([[16.0, 16.0, 48.0, 48.0]])], [(66, 66)])
+    torch.testing.assert_close(found[0, 0, 0], torch.tensor([32.0, 48.0]))  # aligned=False: half a cell further

@@ -84,6 +84,13 @@ def test_hostile_text_is_inert(fake_run: FakeRun, tmp_path: Path) -> None:
     assert "&lt;script&gt;alert(1).png" in text  # the second micrograph's name
 
 
+def test_calibration_is_drawn_and_what_is_unknown_is_said(fake_run: FakeRun, tmp_path: Path) -> None:
+    bins = [{"score": 0.5, "confidence": None, "precision": 0.4, "n": 12}]
+    fake_run.metrics["calibration"] = {"temperature": None, "ece_before": 0.1, "bins": bins, "note": "too few <wrong>"}
+    text = _built(fake_run, tmp_path)
+    assert "Reliability of 12 predictions in 1 bins" in text and "Too few &lt;wrong&gt;." in text
+
+
 def test_red_flags_stand_before_the_figures(fake_run: FakeRun, tmp_path: Path) -> None:
     fake_run.metrics["red_flags"] = ["the model returned as many particles as it may", "second"]
     text = _built(fake_run, tmp_path)

@@ -10,7 +10,7 @@ from reporting_scenes import FakeRun
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.results import by_image
-from tem_seg.reporting.material import Counts, Material, choose_images, matched_diameters
+from tem_seg.reporting.material import Counts, Material, choose_images, matched_sizes
 
 
 def _material(run: FakeRun, **changes: object) -> Material:
@@ -59,17 +59,17 @@ def test_images_with_nothing_to_find_are_not_ranked(fake_run: FakeRun) -> None:
 
 
 def test_matched_diameters_are_those_of_the_masks(fake_run: FakeRun) -> None:
-    pairs = matched_diameters(_material(fake_run), calibrated=True)
+    pairs = matched_sizes(_material(fake_run), calibrated=True)
     # 0.5 nm/px; the pixel count of a disc is within a few per cent of its area
     assert pairs[:4] == pytest.approx(np.array([[15, 15], [20, 20], [18, 18], [25, 24]]), rel=0.03)
     assert len(pairs) == 5
-    assert matched_diameters(_material(fake_run), calibrated=False).shape == (0, 2)
+    assert matched_sizes(_material(fake_run), calibrated=False).shape == (0, 2)
 
 
 def test_doubling_the_pixel_size_doubles_the_diameters(fake_run: FakeRun) -> None:
     doubled = replace(fake_run.test, images=[replace(image, pixel_size_nm=1.0) for image in fake_run.test.images])
     before, after = (
-        matched_diameters(_material(fake_run, test=test), calibrated=True) for test in (fake_run.test, doubled)
+        matched_sizes(_material(fake_run, test=test), calibrated=True) for test in (fake_run.test, doubled)
     )
     assert after == pytest.approx(2 * before)
 

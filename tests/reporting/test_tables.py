@@ -100,3 +100,18 @@ def test_particle_table_is_cut_and_says_so() -> None:
 )  # fmt: skip
 def test_heading(column: str, heading: str) -> None:
     assert tables.heading(column) == heading
+
+
+def test_rotated_boxes_have_their_rows_and_lengths_stand_for_sizes() -> None:
+    figures = {"ap": 0.5, "ap50": 0.8, "ap75": 0.4, "per_class": {"rod": {"ap": 0.5, "ap50": 0.8, "ap75": 0.4}}}
+    metrics = {"headline": "rotated", "segm": None, "rotated": figures, "bbox": figures | {"ap": 0.6},
+               "rotated_at_score": {"score": 0.9, "ap": 0.3}}  # fmt: skip
+    precision, by_class = tables.metric_tables(metrics)
+    assert [row[0].text for row in precision.rows] == ["rotated boxes", "boxes", "rotated boxes, score ≥ 0.9"]
+    assert "on rotated boxes" in by_class.caption
+    rods = pd.DataFrame({"equivalent_diameter_nm": [np.nan, np.nan], "max_feret_nm": [30.0, 40.0]})
+    assert tables.size_of(rods, "nm") == "max_feret" and tables.size_units(rods) == ["nm"]
+    assert tables.measured_in(rods, "nm") is not None and tables.measured_in(rods, "px") is None
+    discs = pd.DataFrame({"equivalent_diameter_nm": [3.0], "max_feret_nm": [4.0]})
+    assert tables.size_of(discs, "nm") == tables.size_of(pd.DataFrame(), "nm") == "equivalent_diameter"
+    assert tables.size_table([("predicted", np.array([30.0, 40.0]))], "nm", "max_feret").caption.startswith("Length")

@@ -73,6 +73,14 @@ def test_classes_of_drawn_and_read_splits_must_agree(own: Path) -> None:
         generate.run(composed(own, "dataset.read=[val,test]"), own)
 
 
+def test_a_class_that_a_split_does_not_know_is_named_before_training(own: Path) -> None:
+    (own / "run").mkdir()
+    message = "dataset.classes names rod, but split test of 'gold_aunp' has the classes particle"
+    with pytest.raises(UserError, match=message):
+        generate.run(composed(own, "dataset.classes=[rod]", "stages=[generate,predict]"), own / "run")
+    generate.run(composed(own, "dataset.classes=[particle]", "stages=[generate,predict]"), own / "run")
+
+
 def test_nonsense_is_refused_before_any_work(own: Path) -> None:
     with pytest.raises(UserError, match="dataset.read names an unknown split 'vall'"):
         composed(own, "dataset.read=[vall]")

@@ -138,6 +138,16 @@ def test_the_summary_says_figures_and_red_flags(
     assert lines[-1].startswith("done: ") and lines[-1].endswith("report.html")
 
 
+def test_red_flags_of_predictions_are_said_also_without_an_evaluation(
+    tmp_path: Path, ran: Done, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"red_flags": ["some may be missing", "val: some may be missing"]}
+    monkeypatch.setitem(sys.modules, "tem_seg.stages.predict", SimpleNamespace(run=lambda cfg, run_dir: flags))
+    runner.run(composed(tmp_path, "stages=[predict]"))
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RED FLAG")]
+    assert said == ["RED FLAG: some may be missing", "RED FLAG: val: some may be missing"]
+
+
 def test_a_run_without_metrics_returns_none(tmp_path: Path, ran: Done) -> None:
     assert runner.run(composed(tmp_path, "stages=[generate]")) is None
 

@@ -1,4 +1,4 @@
-"""The user's own dataset: COCO files with polygons or RLE, next to micrographs of any readable format."""
+"""The user's own dataset: COCO files with polygons, RLE or boxes, next to micrographs of any readable format."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Instances, Micrograph
 from tem_seg.data import coco
+from tem_seg.data.annotations import has_masks, has_rotated_boxes, rotated_boxes_of
 from tem_seg.data.images import read_micrograph
 from tem_seg.data.readers.protocol import check_split
 
-# what coco.annotations_of makes anew from the mask; all else an annotation says is carried over
+# what coco.annotations_of makes anew from the mask or the box; all else an annotation says is carried over
 MADE_ANEW = {"id", "image_id", "category_id", "bbox", "area", "segmentation", "rotated_box", "truncated", "label",
              "full_segmentation"}  # fmt: skip
 
@@ -114,10 +116,20 @@ class CocoFolder:
 
 def _instances(record: coco.ImageRecord, annotations: list[dict[str, Any]], label_of: list[int]) -> Instances:
     full = [entry["full_segmentation"] for entry in annotations if "full_segmentation" in entry]
+    boxes, rotated = (None, None) if has_masks(annotations) else _boxes(annotations)
     return Instances(
         size=(record.height, record.width),
         labels=np.array([label_of[entry["label"]] for entry in annotations], np.int64),
-        segmentations=[entry["segmentation"] for entry in annotations],
+        segmentations=[entry["segmentation"] for entry in annotations] if boxes is None else [],
         full_segmentations=full if len(full) == len(annotations) else [],
         truths=[{key: value for key, value in entry.items() if key not in MADE_ANEW} for entry in annotations],
+        boxes=boxes,
+        rotated_boxes=rotated,
     )
+
+
+def _boxes(annotations: list[dict[str, Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Upright (N, 4) xyxy, and rotated (N, 5) where they are known."""
+    x, y, w, h = np.asarray([entry["bbox"] for entry in annotations], np.float64).reshape(-1, 4).T
+    upright = np.stack([x, y, x + w, y + h], axis=1)
+    return upright, rotated_boxes_of(annotations) if has_rotated_boxes(annotations) else None

@@ -19,7 +19,7 @@ from tem_seg.data.readers.emps import instances_of
 from tem_seg.data.readers.open_formats import open_raster
 from tem_seg.data.readers.protocol import check_split
 from tem_seg.data.readers.tiff import open_tiff
-from tem_seg.data.split import split_by_group
+from tem_seg.data.split import checked_shares, split_by_shares
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 FULL_8_BIT = 255
@@ -54,10 +54,7 @@ class MaskPairs:
         self.mask_suffix = mask_suffix if mask_suffix is not None else "_mask" if masks is None else ""
         if masks is None and not self.mask_suffix:
             raise UserError("mask_pairs: in one folder images and masks must differ by mask_suffix: give it, or masks=")
-        self.shares = {name: float(share) for name, share in (splits or {"train": 1.0}).items() if share}
-        unknown = sorted(set(self.shares) - {"train", "val", "test"})
-        if unknown or min(self.shares.values(), default=0) <= 0 or abs(sum(self.shares.values()) - 1.0) > 1e-6:
-            raise UserError(f"mask_pairs: splits must be shares of train, val and test that add to 1, got {splits}")
+        self.shares = checked_shares(splits, "mask_pairs")
         if modality not in [value.value for value in Modality]:
             raise UserError(f"mask_pairs: modality must be one of {', '.join(Modality)}, got {modality!r}")
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
@@ -73,7 +70,7 @@ class MaskPairs:
     @property
     def splits(self) -> tuple[str, ...]:
         """Those with a share."""
-        return tuple(name for name in ("train", "val", "test") if name in self.shares)
+        return tuple(self.shares)
 
     def identity(self) -> dict[str, Any]:
         """Parameters, the masks' bytes, and name and length of every image."""
@@ -128,15 +125,7 @@ class MaskPairs:
     @cached_property
     def _parts(self) -> list[str]:
         """Which split each pair is in; by the names alone."""
-        names = np.array([image.stem for image, _ in self._pairs])
-        if len(names) < len(self.shares):
-            raise UserError(f"mask_pairs: {len(names)} pair(s) cannot be shared among {', '.join(self.splits)}")
-        parts, rest, left = np.full(len(names), self.splits[0], dtype="<U5"), np.arange(len(names)), 1.0
-        for split in self.splits[:0:-1]:
-            held = split_by_group(list(names[rest]), self.shares[split] / left)
-            parts[rest[held]] = split
-            rest, left = rest[~held], left - self.shares[split]
-        return [str(part) for part in parts]
+        return split_by_shares([image.stem for image, _ in self._pairs], self.shares)
 
 
 def _by_stem(paths: Iterator[Path]) -> dict[str, Path]:

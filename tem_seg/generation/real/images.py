@@ -40,6 +40,8 @@ class RealImages:
     def items(self) -> list[tuple[dict[str, Any], Instances]]:
         """(COCO image entry, its particles) of the chosen images; pixels are not read."""
         found = list(self.reader.read(self.split))
+        if any(instances.has_boxes_only for _, instances in found):
+            raise UserError(f"particles of boxes cannot be cut out, masks are needed: {self.reader.identity()}")
         if self.images is None:
             return found
         if self.images > len(found):

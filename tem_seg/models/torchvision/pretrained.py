@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http.client import HTTPException
-from pathlib import Path
 from urllib.error import URLError
 
 from torch import Tensor
@@ -15,30 +14,51 @@ from tem_seg.core.errors import UserError
 from tem_seg.models import checkpoint
 from tem_seg.models.contract import RcnnSpec, SegmentationModel
 
+BACKBONES = ("resnet16", "resnet18", "resnet34", "resnet50", "resnet101")
+GROUPS = 32
+"""Of group norm."""
 WRAPPED = ("rpn.head.", "roi_heads.box_predictor.", "roi_heads.mask_predictor.")
 """Heads that our model holds inside a wrapper (float32 outputs)."""
 
 
 def start_from(model: SegmentationModel, spec: RcnnSpec) -> None:
-    """Loads ``spec.weights`` (none, imagenet, coco or a file) into ``model``.
-
-    Raises UserError where they cannot be had.
-    """
+    """Loads imagenet or coco weights into ``model`` where the spec asks for them. Raises UserError for no download."""
     if spec.weights == "imagenet":
         state = _download(get_model_weights(spec.backbone).DEFAULT.get_state_dict, spec)  # type: ignore[attr-defined]
-        checkpoint.load_matching(model, {f"backbone.body.{name}": value for name, value in state.items()})
+        checkpoint.load_matching(model, {_place(name, spec): value for name, value in state.items()})
     elif spec.weights == "coco":
         checkpoint.load_matching(model, _renamed(_download(_coco_source(spec), spec)))
-    elif spec.weights != "none":
-        checkpoint.load(model, Path(spec.weights))
+
+
+def refuse(spec: RcnnSpec) -> None:
+    """Raises UserError for what this back end cannot build, before any work."""
+    if spec.backbone not in BACKBONES:
+        raise UserError(
+            f"model.backbone={spec.backbone} is unknown to torchvision's back end: choose one of {', '.join(BACKBONES)}"
+        )
+    if spec.weights == "coco" and (spec.backbone != "resnet50" or spec.architecture != "fpn"):
+        raise UserError(
+            f"torchvision has COCO weights for resnet50 with fpn only, not {spec.backbone} with {spec.architecture}: "
+            "set model.backbone=resnet50, model.architecture=fpn and model.norm=frozen_bn, or model.weights=imagenet, "
+            "or model.weights=none with model.norm=bn"
+        )
+    if spec.weights == "imagenet" and spec.backbone == "resnet16":
+        raise UserError("there are no ImageNet weights for resnet16: set model.backbone=resnet18 or model.weights=none")
+    if spec.weights in ("coco", "imagenet") and spec.norm == "gn":
+        raise UserError(f"model.weights={spec.weights} was trained with batch norm: set model.norm to frozen_bn or bn")
+    if spec.norm == "gn" and spec.architecture == "fpn" and spec.fpn_channels % GROUPS:
+        raise UserError(
+            f"model.norm=gn needs model.fpn_channels that is a multiple of {GROUPS}, got {spec.fpn_channels}"
+        )
+
+
+def _place(name: str, spec: RcnnSpec) -> str:
+    """Where a ResNet's weight lies in our model."""
+    in_heads = spec.architecture == "c4" and name.startswith("layer4.")
+    return f"roi_heads.box_head.{name}" if in_heads else f"backbone.body.{name}"
 
 
 def _coco_source(spec: RcnnSpec) -> Callable[..., dict[str, Tensor]]:
-    if spec.backbone != "resnet50":
-        raise UserError(
-            f"torchvision has COCO weights for resnet50 only, not {spec.backbone}: set model.backbone=resnet50 "
-            "and model.norm=frozen_bn, or model.weights=imagenet, or model.weights=none with model.norm=bn"
-        )
     source = MaskRCNN_ResNet50_FPN_Weights if spec.masks else FasterRCNN_ResNet50_FPN_Weights
     return source.COCO_V1.get_state_dict  # type: ignore[no-any-return]
 

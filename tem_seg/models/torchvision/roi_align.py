@@ -7,12 +7,15 @@ numbers (aligned=False), 4 times faster on a CPU. On a GPU torchvision's kernel 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision.ops.poolers import _convert_to_roi_format, _setup_scales
+from torchvision.ops.poolers import _convert_to_roi_format, initLevelMapper
 
 
 def _taps(start: Tensor, length: Tensor, bins: int, samples: int, limit: int) -> tuple[Tensor, Tensor]:
@@ -35,7 +38,7 @@ def roi_align(features: Tensor, rois: Tensor, bins: int, scale: float, samples: 
 
     samples: bilinear samples a bin along each axis. Equal to ``torchvision.ops.roi_align(..., aligned=False)``.
     """
-    if features.device.type != "cpu":
+    if features.device.type != "cpu" or torch.onnx.is_in_onnx_export():  # ONNX has RoIAlign, but no embedding_bag
         # float32, as torchvision does under autocast: in bfloat16 a box at 300 px is a multiple of 2 px
         on_gpu: Tensor = torchvision.ops.roi_align(features.float(), rois.float(), bins, scale, samples)
         return on_gpu
@@ -57,16 +60,25 @@ def roi_align(features: Tensor, rois: Tensor, bins: int, scale: float, samples: 
 
 
 class PyramidRoIAlign(MultiScaleRoIAlign):
-    """torchvision's MultiScaleRoIAlign (same level assignment) over :func:`roi_align`."""
+    """torchvision's MultiScaleRoIAlign (same level assignment) over :func:`roi_align`, for maps of known strides.
+
+    torchvision infers a stride from the sizes of map and image, and takes the padding of a small image (66 px filled up
+    to 96) for another stride.
+    """
+
+    def __init__(self, names: Sequence[str], bins: int, samples: int, strides: Sequence[int]) -> None:
+        super().__init__(list(names), bins, samples)
+        self.scales = [1 / stride for stride in strides]
+        coarsest, finest = (round(math.log2(stride)) for stride in (strides[-1], strides[0]))
+        self.map_levels = initLevelMapper(finest, coarsest, self.canonical_scale, self.canonical_level)
 
     def forward(self, x: dict[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
         """Feature maps by name, boxes (N_i, 4) px an image → (sum N_i, C, bins, bins) float32."""
         levels = [x[name] for name in self.featmap_names]
-        scales, mapper = _setup_scales(levels, image_shapes, self.canonical_scale, self.canonical_level)
-        rois, level_of = _convert_to_roi_format(boxes), mapper(boxes)
+        rois, level_of = _convert_to_roi_format(boxes), self.map_levels(boxes)
         bins = self.output_size[0]
-        pooled: Tensor = rois.new_zeros(len(rois), levels[0].shape[1], bins, bins, dtype=torch.float32)
-        for index, (level, scale) in enumerate(zip(levels, scales, strict=True)):
+        pooled: Tensor = rois.new_zeros(rois.shape[0], levels[0].shape[1], bins, bins, dtype=torch.float32)
+        for index, (level, scale) in enumerate(zip(levels, self.scales, strict=True)):
             chosen = torch.where(level_of == index)[0]
             pooled = pooled.index_copy(
                 0, chosen, roi_align(level, rois[chosen], bins, scale, self.sampling_ratio).float()

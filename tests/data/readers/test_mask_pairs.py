@@ -75,7 +75,7 @@ def test_a_single_pair_may_be_train_alone(pairs: Path) -> None:
     save(one / "images/a.png", np.zeros((20, 30), np.uint8))
     save(one / "masks/a.tif", labels(np.uint16))
     assert names(reader(one), "train") == ["a"] and reader(one).splits == ("train",)
-    with pytest.raises(UserError, match=r"1 pair\(s\) cannot be shared among train, val"):
+    with pytest.raises(UserError, match=r"1 image\(s\) cannot be shared among train, val"):
         names(reader(one, splits={"train": 0.5, "val": 0.5}), "train")
 
 

@@ -1,0 +1,58 @@
+"""``python -m tem_seg.export CHECKPOINT OUT.onnx``: a trained model for programs without torch (docs/export.md)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tem_seg.core.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. A fault that the user can mend ends with its text and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m tem_seg.export", description="Writes a trained model as ONNX.")
+    parser.add_argument("checkpoint", help="<run>/checkpoints/best.ckpt, a .safetensors file, or starter")
+    parser.add_argument("out", type=Path, help="the file to write, *.onnx")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="fixed size of pictures, px; default: any"
+    )
+    given = parser.parse_args(arguments)
+    try:
+        export(given.checkpoint, given.out, (given.size[0], given.size[1]) if given.size else None)
+    except UserError as error:
+        print(f"tem_seg: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB")
+
+
+def export(weights: str, out: Path, size: tuple[int, int] | None = None) -> None:
+    """weights: a checkpoint of ours, or "starter". size: (H, W) px, None for any. Raises UserError."""
+    from tem_seg.models import checkpoint, onnx_export
+    from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
+
+    if out.suffix != ".onnx":
+        raise UserError(f"{out} does not end in .onnx: give the checkpoint first, then the file to write")
+    path = checkpoint.path_of(weights)
+    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
+    if not about.get("categories"):
+        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    onnx_export.refuse(about)
+    model = _built(about, path)
+    assert isinstance(model, TorchvisionRcnn)
+    onnx_export.export(model, out, categories=about["categories"], size=size, about=about)
+
+
+def _built(about: dict[str, Any], path: Path) -> Any:
+    """The model that a checkpoint describes, with its weights."""
+    from tem_seg.models.rcnn import Rcnn
+
+    known = {field.name: about[field.name] for field in fields(Rcnn) if field.name in about}
+    return Rcnn(**known | {"weights": str(path), "num_classes": len(about["categories"]), "freeze": ()}).build()
+
+
+if __name__ == "__main__":
+    main()
