@@ -1,7 +1,7 @@
 """Makes the starter weights: trains the experiment and writes them into the package, in half precision.
 
-    python scripts/make_starter.py                   trains first (an interrupted training is resumed); hours on two cores
-    python scripts/make_starter.py --run RUN_DIR     takes a finished training
+    python scripts/make_starter.py                  trains first, hours on two cores (an interrupted training is resumed)
+    python scripts/make_starter.py --run RUN_DIR    takes a finished training
 
 What they do on real micrographs is measured by scripts/starter_figures.py and stated in tem_seg/weights/README.md.
 """
