@@ -1,6 +1,6 @@
 """Makes the starter weights: trains the experiment and writes them into the package, in half precision.
 
-    python scripts/make_starter.py                  trains first, hours on two cores (an interrupted training is resumed)
+    python scripts/make_starter.py                  trains first: hours on two cores; resumes what was interrupted
     python scripts/make_starter.py --run RUN_DIR    takes a finished training
 
 What they do on real micrographs is measured by scripts/starter_figures.py and stated in tem_seg/weights/README.md.
@@ -21,22 +21,13 @@ from tem_seg.models import checkpoint
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "tem_seg" / "weights" / "starter.safetensors"
 LARGEST_BYTES = 16 * 10**6
-DATA = (
-    "EMPS, official training split (MIT; Yildirim and Cole 2021), and synthetic micrographs (conf/recipe/starter.yaml)"
-)
+DATA = "EMPS train (MIT; Yildirim and Cole 2021) and synthetic micrographs (conf/recipe/starter.yaml)"
 
 
 def trained(profile: str) -> Path:
     """The run directory of a finished training: an interrupted one is resumed, by the run itself."""
-    command = [
-        sys.executable,
-        "-m",
-        "tem_seg.run",
-        "experiment=starter",
-        f"profile={profile}",
-        "stages=[generate,train]",
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
+    given = ["experiment=starter", f"profile={profile}", "stages=[generate,train]"]
+    subprocess.run([sys.executable, "-m", "tem_seg.run", *given], cwd=ROOT, check=True)
     outputs = Path(os.environ.get("TEM_SEG_OUTPUTS", ROOT / "outputs"))
     return max((outputs / "runs" / "starter").iterdir(), key=lambda path: path.name)
 
