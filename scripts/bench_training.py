@@ -39,8 +39,8 @@ def _training_set(cfg: DictConfig, folder: Path, particles: int, size_px: int, s
 
 
 def _model(cfg: DictConfig) -> SegmentationModel:
-    model = instantiate(cfg.model, num_classes=1, max_instances=cfg.max_instances).build()
-    return model.to(memory_format=torch.channels_last)
+    model: SegmentationModel = instantiate(cfg.model, num_classes=1, max_instances=cfg.max_instances).build()
+    return model
 
 
 def _bare_step(cfg: DictConfig, model: SegmentationModel) -> Callable[[Any], None]:

@@ -62,9 +62,9 @@ class Graph(nn.Module):
         model, batch = self.model, self._batch(image)
         features = model.backbone(batch.tensors)
         proposals, _ = model.rpn(batch, features)
-        features = model._with_edges(features, batch)
+        features = model.with_edges(features, batch)
         heads: Heads = model.roi_heads
-        logits, deltas = heads._boxes(features, proposals, batch.image_sizes)
+        logits, deltas = heads.scored(features, proposals, batch.image_sizes)
         boxes, scores, labels = heads.postprocess_detections(logits, deltas, proposals, batch.image_sizes)
         found = (boxes[0], labels[0] - 1, scores[0])
         return found + self._masks(features, boxes, batch.image_sizes, labels[0]) if model.spec.masks else found
@@ -80,7 +80,7 @@ class Graph(nn.Module):
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]], labels: Tensor
     ) -> tuple[Tensor, ...]:
         heads: Heads = self.model.roi_heads
-        logits, coarse = heads._coarse(features, boxes, sizes, labels)
+        logits, coarse = heads.coarse_masks(features, boxes, sizes, labels)
         everyone = torch.arange(labels.shape[0])
         if coarse is None or heads.refinement is None:
             return everyone, logits[everyone, labels].sigmoid()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
+
 from tem_seg.core.errors import UserError
 from tem_seg.models import checkpoint, detectron2, freezing
 from tem_seg.models.contract import RcnnSpec, SegmentationModel
@@ -37,7 +39,8 @@ class Rcnn(RcnnSpec):
 
     def build(self) -> SegmentationModel:
         """The model with its starting weights, some frozen. Raises UserError where those cannot be had."""
-        model = self._model()
+        # channels last: convolutions on CPU are up to ten times faster (the mask head's) than channels first
+        model = self._model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         before = freezing.values(model) if self.frozen else {}
         self._start(model)
         freezing.freeze(model, self.frozen, random=freezing.unchanged(model, before))

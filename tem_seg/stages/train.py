@@ -63,7 +63,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     scored = {"val": validation and validation.subset(cfg.train.validation_images),
               "train": files and files.subset(cfg.train.training_images_scored)}  # fmt: skip
     module = TrainingModule(
-        model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        model,
         optimizer=partial(instantiate(cfg.optimizer, _partial_=True)),
         steps=cfg.train.steps,
         warmup_steps=cfg.train.warmup_steps,

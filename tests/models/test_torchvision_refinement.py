@@ -12,8 +12,8 @@ from tem_seg.models.torchvision.refinement import (
     TRAIN_POINTS,
     Coarse,
     Refinement,
+    Samples,
     masks_on_boxes,
-    sample,
     sample_masks,
     undecided_points,
 )  # fmt: skip
@@ -35,12 +35,12 @@ def test_sampling_equals_grid_sample() -> None:
     owner = torch.tensor([2, 0, 0, 1])
     grid = points / torch.tensor([23.0, 17.0]) * 2 - 1
     wanted = F.grid_sample(maps[owner], grid[:, None], padding_mode="border", align_corners=False)[:, :, 0]
-    torch.testing.assert_close(sample(maps, owner, points), wanted.transpose(1, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(Samples(maps).at(owner, points), wanted.transpose(1, 2), atol=1e-5, rtol=0)
 
 
 def test_sampling_passes_gradients_to_the_maps() -> None:
     maps = torch.rand(1, 2, 6, 7, requires_grad=True)
-    sample(maps, FIRST, torch.full((1, 3, 2), 2.25)).sum().backward()
+    Samples(maps).at(FIRST, torch.full((1, 3, 2), 2.25)).sum().backward()
     assert maps.grad is not None
     assert float(maps.grad.sum()) == pytest.approx(6.0)
 
@@ -50,7 +50,7 @@ def test_masks_are_sampled_as_any_map() -> None:
     masks = (torch.rand(3, 20, 31, generator=generator) > 0.5).to(torch.uint8)
     points = torch.rand(5, 40, 2, generator=generator) * torch.tensor([33.0, 22.0]) - 1
     owner = torch.tensor([0, 2, 2, 1, 0])
-    wanted = sample(masks[:, None].float(), owner, points)[..., 0]
+    wanted = Samples(masks[:, None].float()).at(owner, points)[..., 0]
     torch.testing.assert_close(sample_masks(masks, owner, points), wanted)
 
 
@@ -92,7 +92,7 @@ def pasted(coarse: Coarse, refinement: Refinement) -> Tensor:
     low, high = coarse.boxes[:, :2], coarse.boxes[:, 2:]
     place = (grid - low) / (high - low) * soft.shape[-1]
     inside = ((place > 0) & (place < soft.shape[-1])).all(dim=-1)
-    return ((sample(soft[:, None], coarse.owner, place)[..., 0] >= 0.5) & inside).view(SIDE, SIDE)
+    return ((Samples(soft[:, None]).at(coarse.owner, place)[..., 0] >= 0.5) & inside).view(SIDE, SIDE)
 
 
 def test_at_the_start_a_refined_mask_is_the_coarse_one() -> None:

@@ -41,7 +41,7 @@ class Heads(RoIHeads):
         if not self.training:
             return self._detect(features, proposals, image_shapes), {}
         chosen, matched, labels, regression = self.select_training_samples(proposals, targets)
-        logits, deltas = self._boxes(features, chosen, image_shapes)
+        logits, deltas = self.scored(features, chosen, image_shapes)
         classifier, box_reg = fastrcnn_loss(logits, deltas, labels, regression)
         losses = {"loss_classifier": classifier, "loss_box_reg": box_reg}
         if self.has_mask():
@@ -52,16 +52,17 @@ class Heads(RoIHeads):
             losses |= self._mask_losses(features, boxes, image_shapes, truth_of, targets)
         return [], losses
 
-    def _boxes(
+    def scored(
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
+        """Of N boxes, of all images in turn: class logits (N, 1 + C) and deltas (N, 4 (1 + C))."""
         found: tuple[Tensor, Tensor] = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, sizes)))
         return found
 
     def _detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]
     ) -> list[dict[str, Any]]:
-        logits, deltas = self._boxes(features, proposals, sizes)
+        logits, deltas = self.scored(features, proposals, sizes)
         boxes, scores, labels = self.postprocess_detections(logits, deltas, proposals, sizes)
         found: list[dict[str, Any]] = [
             {"boxes": b, "scores": s, "labels": c} for b, s, c in zip(boxes, scores, labels, strict=True)
@@ -71,7 +72,7 @@ class Heads(RoIHeads):
                 detections["masks"] = masks
         return found
 
-    def _coarse(
+    def coarse_masks(
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]], labels: Tensor
     ) -> tuple[Tensor, Coarse | None]:
         """Logits (K, C, 28, 28), and what the refinement starts from. labels (K,): 1..C."""
@@ -93,7 +94,7 @@ class Heads(RoIHeads):
         index = torch.cat([found + start for found, start in zip(truth_of, first, strict=False)])
         labels = torch.cat([target["labels"] for target in targets])[index]
         masks = torch.cat(_one_size([target["masks"] for target in targets]))
-        logits, coarse = self._coarse(features, boxes, sizes, labels)
+        logits, coarse = self.coarse_masks(features, boxes, sizes, labels)
         own = logits[torch.arange(len(labels), device=labels.device), labels]
         wanted = masks_on_boxes(masks, index, torch.cat(boxes), own.shape[-1])
         # no particle in the whole batch: the mean of nothing is NaN
@@ -106,7 +107,7 @@ class Heads(RoIHeads):
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]], labels: list[Tensor]
     ) -> Iterator[SoftMasks]:
         """An image's soft masks after the other's."""
-        logits, coarse = self._coarse(features, boxes, sizes, torch.cat(labels))
+        logits, coarse = self.coarse_masks(features, boxes, sizes, torch.cat(labels))
         everyone = torch.arange(len(logits), device=logits.device)
         parts = (
             [(everyone, logits[everyone, torch.cat(labels)].sigmoid())]

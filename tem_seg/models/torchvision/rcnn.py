@@ -109,11 +109,11 @@ class TorchvisionRcnn(SegmentationModel):
         batch = self._batch(images)
         features = self.backbone(batch.tensors)
         proposals, rpn_losses = self.rpn(batch, features, shifted)
-        features = self._with_edges(features, batch)
+        features = self.with_edges(features, batch)
         _, head_losses = self.roi_heads(features, proposals, batch.image_sizes, shifted)
         return {**rpn_losses, **head_losses}
 
-    def _with_edges(self, features: dict[str, Tensor], batch: ImageList) -> dict[str, Tensor]:
+    def with_edges(self, features: dict[str, Tensor], batch: ImageList) -> dict[str, Tensor]:
         """The pyramid, and what refines masks. Not for the RPN, which takes every map that it is given."""
         refinement = self.roi_heads.refinement
         return features if refinement is None else {**features, "edges": refinement.edges(batch.tensors[:, :1])}
@@ -124,7 +124,7 @@ class TorchvisionRcnn(SegmentationModel):
         batch = self._batch(images)
         features = self.backbone(batch.tensors)
         proposals, _ = self.rpn(batch, features)
-        features = self._with_edges(features, batch)
+        features = self.with_edges(features, batch)
         detections, _ = self.roi_heads(features, proposals, batch.image_sizes)
         pairs = zip(detections, batch.image_sizes, frames or batch.image_sizes, self.rpn.capped, strict=True)
         return [self._prediction(*of_image) for of_image in pairs]

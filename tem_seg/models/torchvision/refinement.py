@@ -9,7 +9,6 @@ features are made for edges and have stride 2 (PointRend: the pyramid's, stride 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,43 +26,52 @@ CHUNK = 256
 """Particles looked at together."""
 
 
-def sample(maps: Tensor, owner: Tensor, points: Tensor) -> Tensor:
-    """maps (B, C, H, W), owner (K,) int64 in 0..B-1, points (K, P, 2) x, y px of the maps → (K, P, C) float32.
+def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """points (..., 2) x, y px of a map → the four cells around each, row-major (..., 4) int64, and weights (..., 4).
 
-    Bilinear between cell centres (x + 0.5), held at the borders. One weighted table look-up (see roi_align.py).
+    Bilinear between cell centres (x + 0.5), held at the borders.
     """
-    batch, channels, height, width = maps.shape
     x, y = (points.float() - 0.5).unbind(-1)
     place = torch.stack([x.clamp(0, width - 1), y.clamp(0, height - 1)], dim=-1)
-    low = place.floor()
-    share = place - low
-    x0, y0 = low.long().unbind(-1)
-    x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
-    start = owner.view(-1, 1) * (height * width)
-    rows = torch.stack([start + y * width + x for y in (y0, y1) for x in (x0, x1)], dim=-1)
-    along_x, along_y = ((1 - share[..., axis], share[..., axis]) for axis in (0, 1))
-    weights = torch.stack([wy * wx for wy in along_y for wx in along_x], dim=-1)
-    table = maps.permute(0, 2, 3, 1).reshape(batch * height * width, channels).float()
-    if torch.onnx.is_in_onnx_export():  # which has no embedding_bag
-        return torch.stack([table[rows[..., tap]] * weights[..., tap, None] for tap in range(4)]).sum(dim=0)
-    with torch.autocast(maps.device.type, enabled=False):
-        found = F.embedding_bag(rows.view(-1, 4), table, mode="sum", per_sample_weights=weights.view(-1, 4))
-    return found.view(*points.shape[:2], channels)
-
-
-def sample_masks(masks: Tensor, owner: Tensor, points: Tensor) -> Tensor:
-    """As :func:`sample` for masks (M, H, W) uint8 in {0, 1} → (K, P) float32: reads the pixels it needs alone."""
-    height, width = masks.shape[1:]
-    limit = torch.tensor([width - 1, height - 1], device=points.device, dtype=torch.float32)
-    place = torch.minimum((points.float() - 0.5).clamp(min=0), limit)
     low = place.floor()
     share_x, share_y = (place - low).unbind(-1)
     x0, y0 = low.long().unbind(-1)
     x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
-    flat, start = masks.reshape(-1), owner.view(-1, 1) * (height * width)
-    upper = flat[start + y0 * width + x0] * (1 - share_x) + flat[start + y0 * width + x1] * share_x
-    lower = flat[start + y1 * width + x0] * (1 - share_x) + flat[start + y1 * width + x1] * share_x
-    return upper * (1 - share_y) + lower * share_y
+    cells = torch.stack([y * width + x for y in (y0, y1) for x in (x0, x1)], dim=-1)
+    weights = [wy * wx for wy in (1 - share_y, share_y) for wx in (1 - share_x, share_x)]
+    return cells, torch.stack(weights, dim=-1)
+
+
+class Samples:
+    """Maps (B, C, H, W), laid out once as a table of cells, to be looked at wherever points lie (see roi_align.py)."""
+
+    def __init__(self, maps: Tensor) -> None:
+        self.size = (maps.shape[2], maps.shape[3])
+        self.channels = maps.shape[1]
+        self._table = maps.permute(0, 2, 3, 1).reshape(-1, self.channels).float()
+
+    def at(self, owner: Tensor, points: Tensor) -> Tensor:
+        """owner (K,) int64 in 0..B-1, points (K, P, 2) x, y px of the maps → (K, P, C) float32, bilinear."""
+        height, width = self.size
+        cells, weights = corners(points, height, width)
+        rows = cells + owner.view(-1, 1, 1) * (height * width)
+        if torch.onnx.is_in_onnx_export():  # which has no embedding_bag
+            return torch.stack([self._table[rows[..., tap]] * weights[..., tap, None] for tap in range(4)]).sum(dim=0)
+        with torch.autocast(self._table.device.type, enabled=False):
+            found = F.embedding_bag(rows.view(-1, 4), self._table, mode="sum", per_sample_weights=weights.view(-1, 4))
+        return found.view(*points.shape[:2], self.channels)
+
+
+def in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
+    """points (K or 1, P, 2) in [0, 1] of the boxes (K, 4) xyxy px → (K, P, 2) px of their images."""
+    return boxes[:, None, :2] + points * (boxes[:, 2:] - boxes[:, :2])[:, None]
+
+
+def sample_masks(masks: Tensor, owner: Tensor, points: Tensor) -> Tensor:
+    """As :class:`Samples` of masks (M, H, W) uint8 in {0, 1} → (K, P) float32: reads the pixels it needs alone."""
+    height, width = masks.shape[1:]
+    cells, weights = corners(points, height, width)
+    return (masks.reshape(-1)[cells + owner.view(-1, 1, 1) * (height * width)] * weights).sum(dim=-1)
 
 
 def masks_on_boxes(masks: Tensor, owner: Tensor, boxes: Tensor, cells: int) -> Tensor:
@@ -74,11 +82,9 @@ def masks_on_boxes(masks: Tensor, owner: Tensor, boxes: Tensor, cells: int) -> T
     """
     centres = (torch.arange(cells, device=boxes.device) + 0.5) / cells
     grid = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1).view(1, -1, 2)
-    points = boxes[:, None, :2] + grid * (boxes[:, 2:] - boxes[:, :2])[:, None]
-    return sample_masks(masks, owner, points).view(-1, cells, cells)
+    return sample_masks(masks, owner, in_boxes(grid, boxes)).view(-1, cells, cells)
 
 
-@dataclass(frozen=True, slots=True)
 class Coarse:
     """What is known of K particles of a batch before refinement.
 
@@ -87,17 +93,19 @@ class Coarse:
     owner (K,) int64: its image.
     """
 
-    edges: Tensor
-    finest: Tensor
-    features: Tensor
-    logits: Tensor
-    boxes: Tensor
-    owner: Tensor
+    def __init__(
+        self, edges: Tensor, finest: Tensor, features: Tensor, logits: Tensor, boxes: Tensor, owner: Tensor
+    ) -> None:
+        self.logits, self.boxes, self.owner = logits, boxes, owner
+        self._of_images = [(Samples(edges), 2.0), (Samples(finest), 2.0 * edges.shape[-1] / finest.shape[-1])]
+        self._features, self._logits = Samples(features), Samples(logits[:, None])
 
-    def in_image(self, chosen: Tensor, points: Tensor) -> Tensor:
-        """points (k, P, 2) in [0, 1] of the boxes ``chosen`` (k,) → px of their images."""
-        boxes = self.boxes[chosen]
-        return boxes[:, None, :2] + points * (boxes[:, 2:] - boxes[:, :2])[:, None]
+    def at(self, chosen: Tensor, points: Tensor) -> list[Tensor]:
+        """At points (k, P, 2) in [0, 1] of the boxes ``chosen`` (k,): features (k, P, …), last the logit (k, P, 1)."""
+        owner, place = self.owner[chosen], in_boxes(points, self.boxes[chosen])
+        found = [samples.at(owner, place / stride) for samples, stride in self._of_images]
+        found.append(self._features.at(chosen, points * self._features.size[1]))
+        return [*found, self._logits.at(chosen, points * COARSE)]
 
 
 class Refinement(nn.Module):
@@ -121,25 +129,17 @@ class Refinement(nn.Module):
 
     def at(self, coarse: Coarse, chosen: Tensor, points: Tensor) -> Tensor:
         """Logits (k, P) float32 at points (k, P, 2) in [0, 1] of the boxes ``chosen`` (k,)."""
-        owner, place = coarse.owner[chosen], coarse.in_image(chosen, points)
-        logit = sample(coarse.logits[:, None], chosen, points * COARSE)
-        stride = 2 * coarse.edges.shape[-1] / coarse.finest.shape[-1]
-        found = [
-            sample(coarse.edges, owner, place / 2),
-            sample(coarse.finest, owner, place / stride),
-            sample(coarse.features, chosen, points * coarse.features.shape[-1]),
-            logit,
-        ]
-        change: Tensor = self.points(torch.cat(found, dim=-1)).float()
-        return (logit + change)[..., 0]
+        known = coarse.at(chosen, points)
+        change: Tensor = self.points(torch.cat(known, dim=-1)).float()
+        return (known[-1] + change)[..., 0]
 
     def loss(self, coarse: Coarse, truths: Tensor, truth_of: Tensor) -> Tensor:
         """Binary cross-entropy at points near the edge. truths (M, H, W) in {0, 1}, truth_of (K,): which is whose."""
         if not len(coarse.boxes):
-            return coarse.logits.sum() * 0 + coarse.edges.sum() * 0
+            return coarse.logits.sum() * 0
         everyone = torch.arange(len(coarse.boxes), device=coarse.boxes.device)
         points = undecided_points(coarse.logits.detach())
-        wanted = sample_masks(truths, truth_of, coarse.in_image(everyone, points))
+        wanted = sample_masks(truths, truth_of, in_boxes(points, coarse.boxes))
         return F.binary_cross_entropy_with_logits(self.at(coarse, everyone, points), wanted)
 
     def doublings(self, coarse: Coarse) -> Tensor:
@@ -182,7 +182,7 @@ def undecided_points(logits: Tensor) -> Tensor:
     drawn = torch.rand(count, DRAWN * TRAIN_POINTS, 2, device=logits.device)
     cells = torch.tensor([logits.shape[2], logits.shape[1]], device=logits.device)
     order = torch.arange(count, device=logits.device)
-    doubt = -sample(logits[:, None], order, drawn * cells)[..., 0].abs()
+    doubt = -Samples(logits[:, None]).at(order, drawn * cells)[..., 0].abs()
     near = round(NEAR * TRAIN_POINTS)
     least = doubt.topk(near, dim=1).indices
     chosen = torch.gather(drawn, 1, least[..., None].expand(-1, -1, 2))
