@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ PACKAGES = (
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """Commit and uncommitted changes of the checkout that holds ``folder``; None values where there is no git."""
+    """Commit, uncommitted changes and new files of the checkout that holds ``folder``; None where there is no git."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -28,7 +29,13 @@ def git_state(folder: Path) -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    return {"commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD", "--", ".")}
+    top = git("rev-parse", "--show-toplevel")
+    folder = Path(top) if top else folder
+    untracked = git("ls-files", "--others", "--exclude-standard")
+    return {
+        "commit": git("rev-parse", "HEAD"), "diff": git("diff", "HEAD"),
+        "untracked": None if untracked is None else untracked.splitlines(),
+    }  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:
@@ -42,8 +49,34 @@ def versions() -> dict[str, str | None]:
     return found
 
 
+def packages() -> dict[str, str]:
+    """Version of every installed distribution, by its name."""
+    path = [folder for folder in sys.path if "_vendor" not in folder]  # what setuptools brings for itself
+    found: dict[str, str] = {}
+    for one in metadata.distributions(path=path):
+        found.setdefault(str(one.metadata["Name"]), one.version)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def command() -> list[str]:
+    """What was typed, to be typed again: ``python -m tem_seg.run …``, or the name of a script and its arguments."""
+    program = Path(sys.argv[0])
+    ours = program.suffix == ".py" and program.parent.name == "tem_seg"
+    return [*(["python", "-m", f"tem_seg.{program.stem}"] if ours else [program.name]), *sys.argv[1:]]
+
+
+def gpus() -> list[str]:
+    """Names of the machine's NVIDIA GPUs, asked without torch; [] where there are none."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.split("\n")[:-1] if done.returncode == 0 else []
+
+
 def hardware() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory, operating system."""
+    """Processor, cores that this process may use, memory, GPUs, operating system."""
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -57,6 +90,7 @@ def hardware() -> dict[str, Any]:
         "processor": processor,
         "cores": cores,
         "memory_gb": round(memory / 1e9, 1) if memory else None,
+        "gpus": gpus(),
         "system": platform.platform(),
     }
 

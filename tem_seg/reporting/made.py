@@ -11,6 +11,8 @@ import yaml
 from tem_seg.reporting.tables import Table, cell, heading
 
 _MAX_CHARACTERS = 200_000
+APART = ("command", "config", "stages", "git", "packages")
+"""Keys of run.json that are not shown as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Made:
 
 def made(run: dict[str, Any]) -> Made:
     """Sorts run.json (docs/results-format.md); a key that is missing is left out, one that is new is shown."""
-    facts = {key: value for key, value in run.items() if key not in ("command", "config", "stages", "git")}
+    facts = {key: value for key, value in run.items() if key not in APART}
     git = dict(run.get("git") or {})
     diff = git.pop("diff", None)
     if diff is not None:
@@ -33,7 +35,9 @@ def made(run: dict[str, Any]) -> Made:
     if git:
         facts["git"] = git
     command = run.get("command") or ""
-    texts = {"Composed configuration": _yaml(run.get("config")), "Uncommitted changes (git diff)": diff}
+    packages = "\n".join(f"{name}=={version}" for name, version in (run.get("packages") or {}).items())
+    texts = {"Composed configuration": _yaml(run.get("config")), "Uncommitted changes (git diff)": diff,
+             "Installed packages": packages}  # fmt: skip
     return Made(
         command=command if isinstance(command, str) else shlex.join(str(word) for word in command),
         stages=_stage_table(run.get("stages") or {}),

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, coco, store
+from tem_seg.data.digest import content_digest
 from tem_seg.data.readers.protocol import convert
 from tem_seg.generation.dataset import build_dataset, dataset_identity
 from tem_seg.stages import common, outputs
@@ -19,6 +20,7 @@ from tem_seg.stages.common import DATASETS_FILE
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Writes datasets.json; the datasets themselves are shared by all runs (data/store.py)."""
+    _check_there(cfg)
     if outputs.sheet_alone(cfg, run_dir):
         return outputs.only_sheet(cfg, run_dir)
     root = Path(cfg.paths.outputs).resolve() / "datasets"
@@ -38,7 +40,28 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         coco.check_classes(cfg.dataset.classes, _categories(path), f"split {split} of '{cfg.dataset.name}'")
     atomic.write_json(run_dir / DATASETS_FILE, splits, indent=1)
     digests = "+".join(folder.name.rsplit("-", 1)[-1] for folder in folders)
-    return {"dataset": ", ".join(map(str, folders)), "dataset_digest": digests, **outputs.beside(cfg, run_dir)}
+    contents = {split: content_digest(Path(path)) for split, path in splits.items()}
+    return {"dataset": ", ".join(map(str, folders)), "dataset_digest": digests, "data_sha256": contents,
+            **outputs.beside(cfg, run_dir)}  # fmt: skip
+
+
+def _check_there(cfg: DictConfig) -> None:
+    """Raises UserError, before any work, with dataset.where if a file or folder that the reader is given is missing."""
+    if cfg.dataset.where is None or cfg.dataset.reader is None:
+        return
+    missing = [path for path in _paths(cfg) if not path.exists()]
+    if missing:
+        named = ", ".join(map(str, missing))
+        raise UserError(
+            f"dataset '{cfg.dataset.name}' is not there (missing: {named}). {' '.join(cfg.dataset.where.split())}"
+        )
+
+
+def _paths(cfg: DictConfig) -> list[Path]:
+    """What the reader is given to read; of a pattern, the folder that its {split} would be in."""
+    given = [(str(key), value) for key, value in cfg.dataset.reader.items() if isinstance(value, str)]
+    texts = [value for key, value in given if not key.startswith("_") and os.sep in value]
+    return [Path(text.partition("{split}")[0]) for text in texts]
 
 
 def _splits_in(folder: Path) -> dict[str, str]:

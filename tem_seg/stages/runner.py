@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tem_seg import __version__
@@ -20,7 +21,12 @@ from tem_seg.stages import chain, common, rundir
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Runs ``cfg.stages`` in their fixed order; returns the headline figure (``ap``) where there is one."""
+    """As :func:`carry_out`; returns the headline figure (``ap``) where there is one."""
+    return _metrics(carry_out(cfg)).get("ap")
+
+
+def carry_out(cfg: DictConfig) -> Path:
+    """Runs ``cfg.stages`` in their fixed order; returns the run directory."""
     check.check(cfg)
     before = chain.links(cfg) if Stage.train in cfg.stages else []
     claim = rundir.claim(cfg)
@@ -37,7 +43,8 @@ def run(cfg: DictConfig) -> float | None:
                 _run_stage(stage, cfg, claim.path, record)
         record["finished"] = _now()
         rundir.write(claim.path, record)
-        return _summary(claim.path, record)
+        _summary(claim.path, record)
+        return claim.path
     finally:
         claim.release()
 
@@ -78,7 +85,7 @@ def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
         "experiment": cfg.name,
         "profile": cfg.profile,
         "profile_chosen": os.environ.get("TEM_SEG_PROFILE_CHOSEN") == cfg.profile,
-        "command": ["python", "-m", "tem_seg.run", *sys.argv[1:]],
+        "command": _command(),
         "config": config,
         "config_digest": rundir.digest(config),
         "seed": cfg.seed,
@@ -86,11 +93,20 @@ def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
         "finished": None,
         "git": provenance.git_state(Path(__file__).parent),
         "versions": provenance.versions(),
+        "packages": provenance.packages(),
         "hardware": provenance.hardware(),
         "stages": earlier.get("stages", {}),
     }
     rundir.write(claim.path, record)
     return record
+
+
+def _command() -> list[str]:
+    """What repeats this run alone: of a multirun's job, its own overrides."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra is not None and hydra.mode == RunMode.MULTIRUN:
+        return ["python", "-m", "tem_seg.run", *hydra.overrides.task]
+    return provenance.command()
 
 
 def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> None:
@@ -112,8 +128,13 @@ def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, A
     print(f"{stage.value}: {wall:.1f} s", flush=True)
 
 
-def _summary(run_dir: Path, record: dict[str, Any]) -> float | None:
-    metrics = atomic.read_json(run_dir / "metrics.json") if (run_dir / "metrics.json").is_file() else {}
+def _metrics(run_dir: Path) -> dict[str, Any]:
+    path = run_dir / "metrics.json"
+    return dict(atomic.read_json(path)) if path.is_file() else {}
+
+
+def _summary(run_dir: Path, record: dict[str, Any]) -> None:
+    metrics = _metrics(run_dir)
     predicted = record["stages"].get("predict", {}).get("red_flags", [])  # also where nothing was evaluated
     for flag in dict.fromkeys([*metrics.get("red_flags", []), *predicted]):
         print(f"RED FLAG: {flag}", flush=True)
@@ -122,7 +143,6 @@ def _summary(run_dir: Path, record: dict[str, Any]) -> float | None:
         print(" · ".join([*shown, f"{metrics['n_truths']} particles in {metrics['n_images']} micrographs"]), flush=True)
     report = run_dir / "report.html"
     print(f"done: {_short(report if report.is_file() else run_dir)}", flush=True)
-    return metrics.get("ap")
 
 
 def _short(path: Path) -> str:

@@ -66,13 +66,20 @@ def test_stages_run_in_their_order_whatever_the_order_they_are_listed_in(tmp_pat
     assert ran == ["generate", "train", "evaluate", "report"]
 
 
-def test_run_json_remembers_what_is_needed_to_repeat_the_run(tmp_path: Path, ran: Done) -> None:
+def test_run_json_remembers_what_is_needed_to_repeat_the_run(
+    tmp_path: Path, ran: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/tem_seg/run.py", "experiment=gold_aunp", "seed=7"])
     runner.run(composed(tmp_path, "seed=7"))
     record = record_of(tmp_path)
     assert record["experiment"] == "gold_aunp" and record["profile"] == "smoke" and record["seed"] == 7
     assert record["config"]["train"]["steps"] == 4 and record["config"]["stages"] == STAGES
-    assert record["command"][:3] == ["python", "-m", "tem_seg.run"]
-    assert record["versions"]["torch"] and record["hardware"]["cores"] >= 1 and set(record["git"]) == {"commit", "diff"}
+    assert record["command"] == ["python", "-m", "tem_seg.run", "experiment=gold_aunp", "seed=7"]
+    assert (
+        record["versions"]["torch"]
+        and record["hardware"]["cores"] >= 1
+        and set(record["git"]) == {"commit", "diff", "untracked"}
+    )
     assert record["started"] <= record["finished"] and record["profile_chosen"] is False
     assert list(record["stages"]) == STAGES
     for name, stage in record["stages"].items():
