@@ -34,9 +34,10 @@ from tem_seg.data.readers.mask_pairs import MaskPairs
 from tem_seg.data.readers.protocol import Reader, convert
 from tem_seg.data.readers.yolo import Yolo
 from tem_seg.data.rle import decode, encode
+from tem_seg.evaluation.calibration import counting_score
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.evaluation.inputs import headline_of
-from tem_seg.evaluation.matching import best_f1_score, counts_at, match_dataset
+from tem_seg.evaluation.matching import counts_at, match_dataset
 from tem_seg.inference.predict import predict_dataset
 from tem_seg.models import checkpoint
 from tem_seg.stages import common
@@ -180,7 +181,7 @@ def main() -> None:
 
         known = {"emps_val": scored("emps_val")}
         dataset, results, _ = known["emps_val"]
-        best = best_f1_score(match_dataset(dataset, results).values())
+        best = counting_score(match_dataset(dataset, results).values())
         for name in options.sets:
             dataset, results, seconds = known.get(name) or scored(name)
             found = row(name, dataset, results, float(best)) | {

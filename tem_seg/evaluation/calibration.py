@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from tem_seg.evaluation.matching import Matching
+from tem_seg.evaluation.matching import Matching, best_f1
 
 BINS = 10
 FEWEST_IN_BIN = 10
@@ -45,6 +45,10 @@ class Fit:
         """scores (D,) in [0, 1] → (D,) in (0, 1), in the same order."""
         return np.asarray(expit(_logits(scores) / self.temperature + self.bias), np.float64)
 
+    def score(self, confidence: float) -> float:
+        """The score that has this confidence in (0, 1)."""
+        return float(expit((logit(confidence) - self.bias) * self.temperature))
+
 
 def outcomes(matchings: Iterable[Matching]) -> tuple[Scores, Hits]:
     """Every prediction of some images: score (D,) and whether it matched a particle (D,)."""
@@ -71,6 +75,19 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
 
     slope, bias = minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     return Fit(float(1 / slope), float(bias)) if slope > 1e-3 else None
+
+
+def counting_score(validation: Iterable[Matching]) -> float:
+    """The score in [0, 1] from which a prediction counts as a particle; NaN without predictions or without truths.
+
+    Where the confidence is half the best F1 of validation: for calibrated probabilities that threshold maximises F1
+    (Lipton et al., ECML 2014). Of scores that cannot be calibrated, the one with the best F1: over few micrographs the
+    top of that curve is flat and noisy (docs/results/2026-11-21-counting-score.md).
+    """
+    images = list(validation)
+    found = fit(*outcomes(images))
+    score, f1 = best_f1(images)
+    return score if found is None or not f1 > 0 else found.score(f1 / 2)
 
 
 def reliability(scores: Scores, confidences: Scores | None, hits: Hits) -> list[dict[str, Any]]:

@@ -173,15 +173,16 @@ def counts_at(matchings: Iterable[Matching], score: float) -> dict[str, float | 
     }  # fmt: skip
 
 
-def best_f1_score(matchings: Iterable[Matching]) -> float:
-    """The score in [0, 1] which, as a threshold, maximises F1 over all images; of equal ones the highest.
+def best_f1(matchings: Iterable[Matching]) -> tuple[float, float]:
+    """The score in [0, 1] which, as a threshold, maximises F1 over all images, of equal ones the highest; and that F1.
 
     NaN without predictions or without truths.
     """
     swept = sweep(matchings)
     if not len(swept.scores) or not swept.n_truths:
-        return float("nan")
-    return float(swept.scores[swept.f1().argmax()])
+        return float("nan"), float("nan")
+    f1 = swept.f1()
+    return float(swept.scores[f1.argmax()]), float(f1.max())
 
 
 def false_positives_per_empty_image(matchings: Iterable[Matching], score: float) -> tuple[float, int]:

@@ -30,8 +30,8 @@ def compute_metrics(
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one split. NaN = undefined (null in the file).
 
-    results, info: the content of predictions.json; score: the papers' threshold; best_score: the one that maximised
-    F1 on the validation split (:func:`tem_seg.evaluation.matching.best_f1_score`), None or NaN where there is none.
+    results, info: the content of predictions.json; score: the papers' threshold; best_score: the one chosen on
+    the validation split (:func:`tem_seg.evaluation.calibration.counting_score`), None or NaN where there is none.
     boundary_px: see :func:`tem_seg.evaluation.boundary.agreement`; outlines are compared at best_score, else at score.
     The headline figures are of masks, else of rotated boxes, else of boxes: the first that both predictions and
     annotations have (``headline`` says which).

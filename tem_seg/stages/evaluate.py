@@ -11,22 +11,22 @@ from omegaconf import DictConfig
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
-from tem_seg.evaluation.calibration import score_figures
+from tem_seg.evaluation.calibration import counting_score, score_figures
 from tem_seg.evaluation.edge_spread import edge_figures
 from tem_seg.evaluation.inputs import headline_of
-from tem_seg.evaluation.matching import Matching, best_f1_score, match_dataset
+from tem_seg.evaluation.matching import Matching, match_dataset
 from tem_seg.evaluation.metrics import compute_metrics
 from tem_seg.stages import common
 from tem_seg.stages.common import PREDICTION_FILES as FILES
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Chooses the F1-best score on validation, scores the test split with it, and the other splits for comparison."""
+    """Chooses on validation the score from which predictions count, scores the test split with it, and the other splits for comparison."""
     loaded = {split: _load(cfg, run_dir, split) for split in FILES if (run_dir / FILES[split]).is_file()}
     matched: dict[str, dict[int, Matching]] = {
         split: _matched(cfg, *loaded[split][:2]) for split in ("val", "test") if split in loaded
     }
-    best = best_f1_score(matched["val"].values()) if "val" in matched else None
+    best = counting_score(matched["val"].values()) if "val" in matched else None
 
     def figures(split: str) -> dict[str, Any]:
         dataset, results, info = loaded[split]

@@ -31,7 +31,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def chosen_score(cfg: DictConfig, run_dir: Path) -> float:
-    """measurement.min_score, else the F1-best score of the validation split, else the papers' threshold."""
+    """measurement.min_score, else the score chosen on the validation split, else the papers' threshold."""
     if cfg.measurement.min_score is not None:
         return float(cfg.measurement.min_score)
     best = (_metrics(run_dir).get("at_iou50") or {}).get("best")

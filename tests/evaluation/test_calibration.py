@@ -11,13 +11,14 @@ from scipy.special import expit, logit
 from tem_seg.evaluation.calibration import (
     Fit,
     applied,
+    counting_score,
     expected_error,
     fit,
     outcomes,
     reliability,
     score_figures,
 )
-from tem_seg.evaluation.matching import Matching
+from tem_seg.evaluation.matching import Matching, best_f1, counts_at
 
 
 def drawn(rng: np.random.Generator, count: int, temperature: float, bias: float) -> tuple[Any, Any]:
@@ -130,3 +131,32 @@ def test_results_carry_what_is_known() -> None:
         assert applied(rows, unknown) == [{"image_id": 1, "score": 0.5}, {"image_id": 1, "score": 0.9}]
     assert applied([], {"temperature": 2.0, "bias": 1.0, "edge_sd_factor": 3.0}) == []
     assert rows[0]["edge_sd_px"] == 0.4  # the input is left alone
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_counting_score_loses_nothing_where_scores_are_probabilities(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    matching = matching_of(*drawn(rng, 20_000, 1.0, 0.0))
+    _, f1 = best_f1([matching])
+    chosen = counting_score([matching])
+    assert counts_at([matching], chosen)["f1"] == pytest.approx(f1, abs=0.003)
+    assert chosen == pytest.approx(f1 / 2, abs=0.03)  # Lipton et al. 2014: of calibrated probabilities
+
+
+def test_the_counting_score_varies_less_than_the_top_of_the_curve() -> None:
+    """Over few particles: the reason why it is taken."""
+    few = [matching_of(*drawn(np.random.default_rng(seed), 150, 1.7, 0.4)) for seed in range(60)]
+    spreads = [np.std([logit(choose([one])) for one in few]) for choose in (counting_score, lambda m: best_f1(m)[0])]
+    assert spreads[0] < 0.8 * spreads[1]
+
+
+def test_without_a_calibration_the_counting_score_has_the_best_f1() -> None:
+    few = matching_of(np.array([0.9, 0.8, 0.3, 0.2]), np.array([True, True, False, False]))
+    assert counting_score([few]) == best_f1([few])[0] == 0.8
+    assert np.isnan(counting_score([]))
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.4, 0.99])
+def test_the_score_of_a_confidence_has_that_confidence(confidence: float) -> None:
+    found = Fit(1.7, -0.6)
+    assert float(found.confidence(np.array([found.score(confidence)]))[0]) == pytest.approx(confidence, rel=1e-4)

@@ -11,7 +11,7 @@ from evaluation_scenes import dataset_of, disc, perfect, pycocotools_figures, ra
 from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.evaluation.matching import (
-    best_f1_score,
+    best_f1,
     counts_at,
     f1_curve,
     false_positives_per_empty_image,
@@ -125,15 +125,15 @@ def test_best_f1_is_the_best_of_all_scores(seed: int) -> None:
     dataset, results = random_scene(np.random.default_rng(seed), images=6)
     rounded = [row | {"score": round(row["score"], 1)} for row in results]  # many equal scores
     matchings = match_dataset(dataset, rounded).values()
-    best = best_f1_score(matchings)
+    best = best_f1(matchings)[0]
     tried = {s: counts_at(matchings, s)["f1"] for s in sorted({row["score"] for row in rounded})}
     assert best == max(s for s, f1 in tried.items() if f1 == max(tried.values()))
 
 
 def test_best_f1_is_undefined_without_predictions_or_truths() -> None:
-    assert np.isnan(best_f1_score([]))
-    assert np.isnan(best_f1_score([match_image([bar(0, 4)], [])]))
-    assert np.isnan(best_f1_score([match_image([], [bar(0, 4, 0.5)])]))
+    assert np.isnan(best_f1([])[0])
+    assert np.isnan(best_f1([match_image([bar(0, 4)], [])])[0])
+    assert np.isnan(best_f1([match_image([], [bar(0, 4, 0.5)])])[0])
 
 
 def test_false_positives_on_empty_micrographs_only() -> None:

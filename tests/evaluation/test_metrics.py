@@ -14,7 +14,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data.atomic import write_json
 from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.coco_ap import average_precision
-from tem_seg.evaluation.matching import best_f1_score, counts_at, match_dataset
+from tem_seg.evaluation.matching import best_f1, counts_at, match_dataset
 from tem_seg.evaluation.metrics import compute_metrics
 
 TOP = {
@@ -31,7 +31,7 @@ def metrics_of(dataset: CocoDataset, results: list[dict[str, Any]], **changes: A
 
 def test_keys_and_figures_of_a_scene() -> None:
     dataset, results = random_scene(np.random.default_rng(0), images=6)
-    best = best_f1_score(match_dataset(dataset, results).values())
+    best = best_f1(match_dataset(dataset, results).values())[0]
     found = metrics_of(dataset, results, best_score=best)
     assert set(found) >= TOP
     segm = average_precision(dataset, results, "segm", 1000)
