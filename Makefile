@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help setup demo test check bench docs lock clean
+.PHONY: help setup demo test test-slurm check bench docs lock clean
 help:            ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 setup:           ## .venv with exactly requirements.lock, this package, and Detectron2 where it can be had
 	@PYTHON=$(PYTHON) sh scripts/setup.sh
@@ -15,6 +15,9 @@ demo: setup      ## the main job: synthetic gold micrographs → training → se
 
 test: check      ## all fast tests (setup and check first)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -rs
+
+test-slurm: setup ## a real SLURM of one node: sweeps, preemption, several tasks (root, Debian: slurm-wlm munge; docs/slurm.md)
+	$(BIN)/python -m pytest -m slurm tests/slurm -q -rs
 
 check: setup     ## style, types, import contracts
 	$(BIN)/ruff check .

@@ -23,7 +23,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = ("startup", "generate", "cut_paste", "measure", "predict", "huge", "rotated", "loop", "loader")
+FIGURES = (
+    "startup", "generate", "cut_paste", "measure", "regionprops", "predict", "huge", "rotated", "loop", "loader",
+    "sweep", "scale_bars",
+)  # fmt: skip
 
 
 def startup(quick: bool) -> Iterator[str]:
@@ -61,10 +64,18 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_prediction
 
         return getattr(bench_prediction, name)
+    if name == "regionprops":
+        import bench_measurement
+
+        return bench_measurement.regionprops
     if name == "huge":
         import bench_huge
 
         return bench_huge.huge
+    if name == "sweep":
+        import bench_sweep
+
+        return bench_sweep.sweep
     if name == "rotated":
         import bench_rotated
 
@@ -73,6 +84,10 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_generation
 
         return bench_generation.generate
+    if name == "scale_bars":
+        import bench_scalebar
+
+        return bench_scalebar.scale_bars
     if name == "cut_paste":
         import bench_cut_paste
 

@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tem_seg.config import check, help, schema
 from tem_seg.core.errors import UserError
+from tem_seg.stages import slurm
+from tem_seg.sweeps import plugin
 
 schema.register()
 
@@ -39,6 +41,7 @@ def choose_profile(arguments: list[str]) -> list[str]:
     """
     single = not any(a in ("-m", "--multirun") for a in arguments)
     named = any(a.lstrip("+").startswith(("profile=", "hydra/launcher=")) for a in arguments)
+    named = named or any(a.startswith(("--config-name", "-cn")) for a in arguments)  # another config, with its own
     os.environ.pop("TEM_SEG_PROFILE_CHOSEN", None)
     asked = any(a in ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i") for a in arguments)
     if single and not named and not asked and "SLURM_JOB_ID" not in os.environ and not has_cuda():
@@ -49,9 +52,9 @@ def choose_profile(arguments: list[str]) -> list[str]:
 
 @hydra.main(version_base="1.3", config_path=str(check.config_folder()), config_name="config")
 def _app(cfg: DictConfig) -> float | None:
-    from tem_seg.stages import runner
+    from tem_seg.stages import runner, sweep_job
 
-    return runner.run(cfg)
+    return sweep_job.kept(runner.run, cfg)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,8 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(help.text(check.config_folder()), end="")
         return
     sys.argv = [sys.argv[0], *choose_profile(given)]
+    plugin.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as they are, instead of being printed by Hydra
     try:
+        slurm.check_launcher(given)
         _app()
     except Exception as error:  # noqa: BLE001 - the rim of the program: every error ends here
         sys.exit(_report(error, given))
@@ -77,6 +82,9 @@ def _report(error: Any, overrides: list[str]) -> int:
         return 2
     if isinstance(cause, OmegaConfBaseException) or isinstance(error, HydraException) or _refused_by_hydra(error):
         print(f"tem_seg: {check.explain(cause or error, overrides)}", file=sys.stderr)
+        return 2
+    if (refusal := slurm.refusal(error)) is not None:
+        print(f"tem_seg: {refusal}", file=sys.stderr)
         return 2
     traceback.print_exception(error)
     return 1

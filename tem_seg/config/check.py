@@ -25,8 +25,10 @@ SPLITS = ("train", "val", "test")
 AT_LEAST = {
     "max_instances": 1, "train.steps": 1, "train.validate_every": 1, "train.batch_size": 1, "train.warmup_steps": 0,
     "train.workers": 0, "train.crop.crop_px": 32, "train.validation_images": 1, "train.training_images_scored": 0,
-    "trainer.accumulate": 1, "trainer.threads": 1, "dataset.limit": 1, "generation.workers": 1,
+    "trainer.accumulate": 1, "trainer.devices": 1, "trainer.nodes": 1, "trainer.threads": 1, "dataset.limit": 1,
+    "generation.workers": 1,
     "prediction.train_images": 1, "prediction.overlap_px": 0, "prediction.tile_instances": 1, "report.n_overlays": 0,
+    "measurement.min_size_px": 0,
 }  # fmt: skip
 """Smallest value of numbers that may not be lower; null is left alone."""
 SMALLEST_TILE_STEP_PX = 64
@@ -94,6 +96,9 @@ def check(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(cfg, "name"):
         names = ", ".join(sorted(file.stem for file in (config_folder() / "experiment").glob("*.yaml")))
         raise UserError(f"nothing to run: choose an experiment, experiment=<name>, one of {names}")
+    if cfg.arm is not None and cfg.arm not in cfg.arms:  # before all else: other keys look it up
+        told = f"it has {', '.join(map(str, cfg.arms))}" if cfg.arms else "it has none: leave arm= out"
+        raise UserError(f"arm '{cfg.arm}' is not of this experiment; {told}")
     faults = unknown_keys(cfg) + list(_profile_faults(cfg))
     for find in (_interpolation_faults, _missing, _value_faults):
         faults = faults or list(find(cfg))
@@ -128,6 +133,12 @@ def _value_faults(cfg: DictConfig) -> Iterator[str]:
         value = OmegaConf.select(cfg, key)
         if value is not None and not 0 <= value <= 1:
             yield f"{key} must lie in [0, 1], got {value}"
+    processes = cfg.trainer.devices * cfg.trainer.nodes
+    if processes > 1 and cfg.train.batch_size % processes:
+        yield (
+            f"train.batch_size = {cfg.train.batch_size} cannot be shared out among {processes} processes "
+            f"(trainer.devices × trainer.nodes): take a multiple of {processes}"
+        )
     yield from _shape_faults(cfg)
     yield from _choice_faults(cfg)
 
@@ -148,6 +159,8 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
             f"prediction.tile_px must exceed prediction.overlap_px = {overlap_px} by at least {SMALLEST_TILE_STEP_PX}, "
             f"got {tile_px}"
         )
+    if not 0 < (neck := cfg.measurement.neck) < 1:
+        yield f"measurement.neck must lie between 0 and 1 (a share of the smaller part's width), got {neck}"
     for split in sorted(set(cfg.generation.images) - set(SPLITS)):
         yield f"generation.images names an unknown split '{split}' ({nearest(str(split), SPLITS)})"
 

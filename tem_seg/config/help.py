@@ -27,11 +27,12 @@ Examples
   python -m tem_seg.run experiment=gold_aunp train.steps=300 logger=wandb     any key of the configuration
   python -m tem_seg.run experiment=gold_aunp --cfg job                        shows all keys and their values
   python -m tem_seg.run -m experiment=gold_aunp seed=1,2,3                    one run a value
+  python -m tem_seg.run -m experiment=gold_aunp sweep=random                  random search (docs/sweeps.md)
 --hydra-help says what Hydra's own flags do.
 """
 WIDTH = 120
 LISTED = ("experiment", "profile")
-HIDDEN = ("paths", "profile_model")
+HIDDEN = ("paths", "profile_model", "sweep_space")
 """What nobody chooses by name."""
 
 

@@ -29,6 +29,46 @@ class Augment(Enum):
     dihedral = "dihedral"
 
 
+class BorderRule(Enum):
+    """Particles that reach the micrograph's border: kept, left out, or left out with the others weighted for it."""
+
+    keep = "keep"
+    exclude = "exclude"
+    weight = "weight"
+
+
+class ContactRule(Enum):
+    """Particles in contact with others."""
+
+    count = "count"
+    exclude = "exclude"
+
+
+class AggregateRule(Enum):
+    """Masks that hold several particles grown together."""
+
+    count = "count"
+    exclude = "exclude"
+    split = "split"
+
+
+class SweepKind(Enum):
+    """How a sweep finds its jobs: all combinations, at random, or by what the earlier ones gave."""
+
+    grid = "grid"
+    random = "random"
+    tpe = "tpe"
+
+
+class SweepMetric(Enum):
+    """Figures of the validation split that a sweep may look at, all better the higher."""
+
+    ap = "ap"
+    ap50 = "ap50"
+    ap75 = "ap75"
+    f1 = "f1"
+
+
 @dataclass
 class Paths:
     data: str = MISSING
@@ -63,6 +103,10 @@ class Dataset:
     """Use at most so many micrographs of each split."""
     classes: list[str] | None = None
     """Only particles of these classes, in this order; null: all. Micrographs without one stay, as negatives."""
+    where: str | None = None
+    """Where to get these files and how to lay them out: what a run says that does not find them."""
+    stand_in: str | None = None
+    """What these micrographs are, where they stand in for a paper's own; null: they are no stand-in."""
 
 
 @dataclass
@@ -143,6 +187,9 @@ class Pretrain:
 class Trainer:
     accelerator: str = "auto"
     devices: int = 1
+    """Processes that train together on each node, one a GPU (or on CPU cores); the batch is shared out among them."""
+    nodes: int = 1
+    """Nodes of such a training; several need SLURM (docs/slurm.md)."""
     precision: str = "auto"
     """auto: bf16-mixed where the processor has fast bfloat16, else 32-true; or any of Lightning's."""
     accumulate: int = 1
@@ -186,13 +233,83 @@ class Evaluation:
 @dataclass
 class Measurement:
     min_score: float | None = None
-    """Particles of at least this score are measured; null: the F1-best score of the validation split."""
+    """Particles of at least this score are measured; null: the score that validation chose."""
+    subpixel: bool = True
+    """Measure on the contours that predictions carry, which run between pixels; false: on masks alone."""
+    grey_levels: bool = True
+    """Read the micrographs again for the grey level inside each particle and of the ground beside it."""
+    border: BorderRule = BorderRule.keep
+    """keep, exclude, or weight: leave out, and weight the others by 1 / (how often one so large lies inside)."""
+    touching: ContactRule = ContactRule.count
+    """Particles that lie against another, without overlap."""
+    overlapping: ContactRule = ContactRule.count
+    """Particles that share pixels with another."""
+    aggregated: AggregateRule = AggregateRule.count
+    """Masks that hold several particles grown together, with a neck between them; split: measure the parts."""
+    neck: float = 0.7
+    """A neck is narrower than this share of the smaller part's width (aggregated: exclude, split)."""
+    min_size_px: float = 0.0
+    """Equivalent diameter (of rotated boxes the length) below which nothing is measured."""
 
 
 @dataclass
 class Report:
     n_overlays: int = 6
     """Micrographs shown with outlines."""
+
+
+@dataclass
+class Sweep:
+    """What ``-m`` does beside the values on the command line (docs/sweeps.md)."""
+
+    kind: SweepKind = SweepKind.grid
+    """grid: every combination; random: random search; tpe: tree-structured Parzen estimator (Bergstra et al. 2011)."""
+    metric: SweepMetric = SweepMetric.ap
+    """The figure of the VALIDATION split that is to be high; the test split is never looked at."""
+    n_trials: int = 16
+    """Jobs of each experiment (random, tpe)."""
+    seed: int = 0
+    """The same seed and space give the same trials again."""
+    n_jobs: int | None = None
+    """Jobs handed to the launcher at once; null: all. Hydra's own launcher gets one at a time."""
+    space: dict[str, Any] | None = field(default_factory=dict)
+    """Key → its values in Hydra's grammar, e.g. optimizer.lr: tag(log, interval(1e-4, 3e-3)). The command line wins."""
+    startup_trials: int = 8
+    """tpe: trials at random before the first one that is modelled."""
+    prune: bool = False
+    """Ends a training whose best validation figure lies below the median of the finished ones at the same step."""
+    prune_after_trials: int = 4
+    """Finished trials before any is ended early."""
+    prune_from_step: int = 0
+    """Validations before this step end nothing."""
+
+
+@dataclass
+class PaperFigure:
+    """A figure that a paper reports."""
+
+    what: str = MISSING
+    """The figure in the paper's words, with its conditions."""
+    value: float = MISSING
+    """As in metrics.json: shares, not per cent."""
+    n: str = MISSING
+    """What it was measured on."""
+    of: list[str] = field(default_factory=list)
+    """What it is held against: places in metrics.json, e.g. segm_at_score.ap50, at_iou50.best.f1, splits.train.ap."""
+    against: str | None = None
+    """What the paper compares it with: an arm, an experiment, or another figure of this run (its ``what``); or null."""
+
+
+@dataclass
+class Paper:
+    """What a paper says about this experiment. Nothing is computed from it; the report sets it beside the run's."""
+
+    source: str | None = None
+    """The paper and the place in it; null: the experiment is of no paper."""
+    reports: list[PaperFigure] = field(default_factory=list)
+    """Its figures; []: it has none for this experiment."""
+    stand_in: str | None = "${dataset.stand_in}"
+    """What the figures here are measured on instead of the paper's data; null: on no stand-in."""
 
 
 @dataclass
@@ -208,6 +325,11 @@ class Config:
     """One cap for proposals, detections (of a micrograph, and of a tile) and evaluation. Reaching it is a red flag."""
     budgets: dict[str, Budget] = field(default_factory=dict)
     """One for each profile that the experiment supports."""
+    paper: Paper = field(default_factory=Paper)
+    arm: str | None = None
+    """The arm of an experiment that compares some: a name in ``arms``."""
+    arms: dict[str, Any] = field(default_factory=dict)
+    """What each arm sets: values that the experiment's own keys look up, e.g. ${arms[${arm}].images}."""
     paths: Paths = field(default_factory=Paths)
     dataset: Dataset = field(default_factory=Dataset)
     recipe: Any = None
@@ -222,6 +344,7 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     measurement: Measurement = field(default_factory=Measurement)
     report: Report = field(default_factory=Report)
+    sweep: Sweep = field(default_factory=Sweep)
     logger: Any = None
     """``_target_`` of a Lightning logger beside the CSV one; null: CSV only."""
 

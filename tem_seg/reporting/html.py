@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
@@ -20,6 +17,8 @@ from tem_seg.data.coco import CocoDataset
 from tem_seg.reporting import plots, tables
 from tem_seg.reporting.made import backend, made
 from tem_seg.reporting.material import Matches, Material, matched_sizes
+from tem_seg.reporting.page import page
+from tem_seg.reporting.paper import paper
 from tem_seg.reporting.reliability import reliability
 from tem_seg.reporting.views import views
 
@@ -77,16 +76,8 @@ def build_report(
 
 
 def _render(material: Material, n_overlays: int) -> str:
-    environment = Environment(
-        loader=PackageLoader("tem_seg.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = tables.cell
-    script, style = (_source(environment, name) for name in ("report.js", "report.css"))
-    return environment.get_template("report.html.j2").render(
+    return page(
+        "report.html.j2",
         title=str(material.run.get("experiment") or "tem_seg run"),
         head=_head(material),
         flags=_flags(material),
@@ -102,18 +93,11 @@ def _render(material: Material, n_overlays: int) -> str:
         training=plots.training_curves(material.curves),
         detection=_detection(material),
         metric_tables=tables.metric_tables(material.metrics),
+        paper=paper(material.run, material.metrics),
         particle_table=tables.particle_table(material.particles) if len(material.particles) else None,
         made=made(material.run),
         dataset=str(material.test.path),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=style,
     )
-
-
-def _source(environment: Environment, name: str) -> Markup:
-    assert environment.loader is not None
-    return Markup(environment.loader.get_source(environment, name)[0])
 
 
 def _head(material: Material) -> list[tuple[str, str]]:

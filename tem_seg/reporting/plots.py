@@ -90,7 +90,7 @@ def size_histogram(measured: NDArray[np.float64], annotated: NDArray[np.float64]
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.xaxis.set_minor_formatter(_minor_label)
+            axes.xaxis.set_minor_formatter(minor_label)
         axes.set(xlabel=label, ylabel="particles", xlim=(edges[0], edges[-1]))
         axes.grid(visible=False, axis="x", which="both")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -134,10 +134,10 @@ def precision_recall(curve: dict[str, list[float]], thresholds: dict[str, dict[s
             axes.annotate(
                 f"F1 {f1}", (1.0, f1 / (2 - f1)), xytext=(-2, 2), textcoords="offset points", ha="right", fontsize=7.5
             )
-        axes.plot(_floats(curve["recall"]), _floats(curve["precision"]), color=PREDICTED)
+        axes.plot(floats(curve["recall"]), floats(curve["precision"]), color=PREDICTED)
         for (name, at), marker in zip(thresholds.items(), cycle("os^D"), strict=False):
             axes.plot(
-                *_floats([at["recall"], at["precision"]]), marker, color=INK, label=f"{name}: score ≥ {at['score']:.3g}"
+                *floats([at["recall"], at["precision"]]), marker, color=INK, label=f"{name}: score ≥ {at['score']:.3g}"
             )
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
         axes.grid(visible=False)
@@ -155,9 +155,7 @@ def f1_over_score(curve: dict[str, list[float]], thresholds: dict[str, dict[str,
             ("precision", "--", PALETTE[1]),
             ("recall", ":", PALETTE[2]),
         ):
-            axes.plot(
-                _floats(curve["score"]), _floats(curve[name]), style, color=colour, label=name.replace("f1", "F1")
-            )
+            axes.plot(floats(curve["score"]), floats(curve[name]), style, color=colour, label=name.replace("f1", "F1"))
         for name, at in thresholds.items():
             axes.axvline(at["score"], color=INK, linewidth=0.9)
             axes.annotate(
@@ -200,11 +198,11 @@ def _curves(curves: pd.DataFrame, names: list[str], label: str) -> Markup:
             colour, dashed = colour_of[name.split("/")[-1]], label == "score" and name.startswith("train")
             window = len(points) // 40
             if label == "loss" and window > 1:
-                axes.plot(*points[_thinned(len(points))].T, color=colour, alpha=0.25, linewidth=0.8)
+                axes.plot(*points[thinned(len(points))].T, color=colour, alpha=0.25, linewidth=0.8)
                 points = np.stack(
                     [np.convolve(column, np.full(window, 1 / window), "valid") for column in points.T], axis=1
                 )
-            shown = points[_thinned(len(points))]
+            shown = points[thinned(len(points))]
             axes.plot(
                 *shown.T,
                 "--" if dashed else "-",
@@ -217,7 +215,7 @@ def _curves(curves: pd.DataFrame, names: list[str], label: str) -> Markup:
         if label == "loss" and (curves[names].min() > 0).all():
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.yaxis.set_minor_formatter(_minor_label)
+            axes.yaxis.set_minor_formatter(minor_label)
         axes.legend(ncols=2 if len(names) > 4 else 1)
 
     steps = curves["step"].dropna()
@@ -231,16 +229,16 @@ def _legend_above(axes: Axes) -> None:
         )
 
 
-def _minor_label(value: float, _: Any) -> str:
+def minor_label(value: float, _: Any) -> str:
     """On a logarithmic axis 2 and 5 between the decades are written, the others are ticks only."""
     return f"{value:g}" if f"{value:.0e}"[0] in "25" else ""
 
 
-def _thinned(count: int, most: int = 500) -> NDArray[np.int64]:
+def thinned(count: int, most: int = 500) -> NDArray[np.int64]:
     """Indices of at most ``most`` of ``count`` points, ends included: an SVG needs no more."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
-def _floats(numbers: Sequence[float | None]) -> NDArray[np.float64]:
+def floats(numbers: Sequence[float | None]) -> NDArray[np.float64]:
     """null of a JSON file → NaN, which leaves a gap in a line."""
     return np.asarray([np.nan if number is None else number for number in numbers], np.float64)

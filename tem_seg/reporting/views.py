@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.geometry import rotated_box_corners
-from tem_seg.data.coco import ImageRecord
+from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.reporting.figures import MAX_PAGE_PX, outlines, svg_path, webp_uri
 from tem_seg.reporting.material import Counts, Material, choose_images, equivalent_diameter
@@ -48,7 +48,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Two panels of one micrograph (height, width in px) and what to know about it.
+    """Panels of one micrograph (height, width in px) and what to know about it.
 
     step_px: unit of the outlines, a tenth of a pixel of the picture shown. counts: None without annotation.
     """
@@ -61,7 +61,7 @@ class View:
     width: int
     bar: ScaleBar | None
     step_px: float
-    panels: tuple[Panel, Panel]
+    panels: tuple[Panel, ...]
     counts: Counts | None
 
 
@@ -84,43 +84,54 @@ def views(material: Material, count: int) -> list[View]:
     """The chosen micrographs (see ``choose_images``), as models see them (``data.images.normalise``)."""
     chosen = choose_images(material, count)
     images = {image.id: image for image in material.test.images}
-    budget = min(200_000, _IMAGE_BYTES // (2 * max(len(chosen), 1)))
-    return [_view(material, images[image_id], why, budget) for image_id, why in chosen]
+    made = []
+    for image_id, why in chosen:
+        image = images[image_id]
+        counts = material.counts(image_id) if material.matches is not None else None
+        made.append(view(material.test, image, why, panels(material, image), counts, shown=2 * len(chosen)))
+    return made
 
 
-def _view(material: Material, image: ImageRecord, why: str, budget: int) -> View:
+def view(
+    test: CocoDataset, image: ImageRecord, why: str, panels: tuple[Panel, ...], counts: Counts | None, *, shown: int
+) -> View:
+    """One micrograph with these panels. shown: pictures of the page, which share its bytes."""
     pixels = normalise(read_micrograph(image.path).pixels)
     if pixels.shape != (image.height, image.width):
         raise UserError(
-            f"{image.path} is {pixels.shape[1]} × {pixels.shape[0]} px, but {material.test.path} says "
+            f"{image.path} is {pixels.shape[1]} × {pixels.shape[0]} px, but {test.path} says "
             f"{image.width} × {image.height}: the image was replaced after the dataset was made; make the dataset again"
         )
     calibration = f"{image.pixel_size_nm:.4g} nm/px" if image.pixel_size_nm is not None else "no calibration"
-    scored = material.matches is not None
     return View(
         name=image.path.name,
         why=why,
         facts=f"{image.width} × {image.height} px, {calibration}",
-        uri=webp_uri(pixels, max_bytes=budget),
+        uri=webp_uri(pixels, max_bytes=min(200_000, _IMAGE_BYTES // max(shown, 1))),
         height=image.height,
         width=image.width,
         step_px=_step_px(image),
         bar=scale_bar(image.width, image.pixel_size_nm),
-        panels=_scored_panels(material, image) if scored else _plain_panels(material, image),
-        counts=material.counts(image.id) if scored else None,
+        panels=panels,
+        counts=counts,
     )
+
+
+def panels(material: Material, image: ImageRecord) -> tuple[Panel, Panel]:
+    """Predictions, and beside them the annotation; the bare micrograph where there is none."""
+    return _scored_panels(material, image) if material.matches is not None else _plain_panels(material, image)
 
 
 def _scored_panels(material: Material, image: ImageRecord) -> tuple[Panel, Panel]:
     rows, found, truths = material.kept(image.id), material.found(image.id), material.test.annotations[image.id]
     categories = dict(zip(material.test.category_ids, material.test.categories, strict=True))
     drawn = [
-        _outline(row, "tp" if match >= 0 else "fp", image, categories) for row, match in zip(rows, found, strict=True)
+        outline(row, "tp" if match >= 0 else "fp", image, categories) for row, match in zip(rows, found, strict=True)
     ]
     seen = set(found)
-    annotated = [_outline(truth, "found" if i in seen else "fn", image, categories)
+    annotated = [outline(truth, "found" if i in seen else "fn", image, categories)
                  for i, truth in enumerate(truths) if not truth.get("iscrowd", 0)]  # fmt: skip
-    missed = [outline for outline in annotated if outline.kind == "fn"]
+    missed = [one for one in annotated if one.kind == "fn"]
     counts = material.counts(image.id)
     left = f"Predictions on {image.path.name}: {counts.tp} correct, {counts.fp} false, {counts.fn} missed"
     right = f"Annotation of {image.path.name}: {len(annotated)} particles, {counts.tp} of them found"
@@ -129,12 +140,13 @@ def _scored_panels(material: Material, image: ImageRecord) -> tuple[Panel, Panel
 
 def _plain_panels(material: Material, image: ImageRecord) -> tuple[Panel, Panel]:
     categories = dict(zip(material.test.category_ids, material.test.categories, strict=True))
-    drawn = [_outline(row, "plain", image, categories) for row in material.kept(image.id)]
+    drawn = [outline(row, "plain", image, categories) for row in material.kept(image.id)]
     text = f"Predictions on {image.path.name}: {len(drawn)} particles"
     return Panel("predicted", text, tuple(drawn)), Panel("micrograph", f"Micrograph {image.path.name}", ())
 
 
-def _outline(entry: dict[str, Any], kind: str, image: ImageRecord, categories: dict[int, str]) -> Outline:
+def outline(entry: dict[str, Any], kind: str, image: ImageRecord, categories: dict[int, str]) -> Outline:
+    """One particle; kind as in Outline."""
     step = _step_px(image)
     words = {"tp": "correct", "fp": "false positive", "fn": "missed", "found": "found", "plain": "predicted"}
     parts = [words[kind], categories.get(entry["category_id"], f"category {entry['category_id']}")]

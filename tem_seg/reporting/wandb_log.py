@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.annotations import outline_of
-from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.data.results import by_image
@@ -32,6 +31,10 @@ FINISH_TIMEOUT_S = 120.0
 """What is not sent so long after the end stays on disk."""
 STEP = "trainer/global_step"
 """W&B's own step starts at 0 again in a resumed run; this one, which Lightning's WandbLogger adds, does not."""
+_RUNNING: list[str] = []
+"""Ids of this process's open runs: several where a training is part of another job's chain."""
+_SILENT: set[str] = set()
+"""Servers that did not answer."""
 PANELS = "val/panels"
 PANEL_SCORE = 0.5
 """Predictions of less are not drawn."""
@@ -43,13 +46,15 @@ class Wandb:
     """What conf/logger/wandb.yaml builds. Raises UserError for a mode or a number that cannot be.
 
     mode: auto (WANDB_MODE, else online with an API key and offline without), online, offline or disabled.
-    panels: validation micrographs shown at every validation.
+    panels: validation micrographs shown at every validation, and test micrographs at the end. model: keep the
+    checkpoint as an artifact.
     """
 
     project: str = "tem_seg"
     entity: str | None = None
     mode: str = "auto"
     panels: int = 4
+    model: bool = True
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -58,23 +63,34 @@ class Wandb:
             raise UserError(f"logger.panels must not be negative, got {self.panels}")
 
     @contextmanager
-    def session(self, run_dir: Path, name: str, config: Mapping[str, Any]) -> Iterator[Run | None]:
+    def session(
+        self,
+        run_dir: Path,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        tags: Sequence[str] = (),
+        run_id: str | None = None,
+    ) -> Iterator[Run | None]:
         """A W&B run in run_dir/wandb that is finished in any case, with exit code 1 where the block fails.
 
-        None for mode disabled. A server that cannot be reached turns online into offline, and says so. Raises
-        UserError for mode online without an API key, and for a key that cannot be one.
+        None for mode disabled. run_id: of the run to go on with. A server that does not answer turns online into
+        offline, and this is said. Raises UserError for mode online without an API key, and for one that cannot be one.
         """
-        run = self._start(run_dir, {"group": name, "config": dict(config)})
+        about = {"group": name, "config": dict(config), "tags": list(tags), "id": run_id or secrets.token_hex(4)}
+        run = self._start(run_dir, about)
         if run is None:
             yield None
             return
         exit_code = 1
+        _RUNNING.append(run.id)
         try:
             run.define_metric(STEP)
             run.define_metric("*", step_metric=STEP, step_sync=True)
             yield run
             exit_code = 0
         finally:
+            _RUNNING.remove(run.id)
             run.finish(exit_code=exit_code)
 
     def _start(self, run_dir: Path, about: dict[str, Any]) -> Run | None:
@@ -84,26 +100,43 @@ class Wandb:
         if mode == "disabled":
             return None
         about |= {"project": self.project, "entity": self.entity, "dir": run_dir, "name": run_dir.resolve().name}
-        if mode == "online":
-            try:
-                run = wandb.init(**about, mode="online", id=_run_id(run_dir), resume="allow", settings=_settings())
-                print(f"  W&B: {run.url}", flush=True)
-                return run
-            except wandb.errors.CommError as error:
-                reason = str(error).splitlines()[0]
-                print(f"  W&B: no connection within {INIT_TIMEOUT_S:.0f} s ({reason}): offline", flush=True)
-        # no id: W&B cannot resume a run that it holds on disk only, and the id of the failed attempt is taken
+        if mode == "online" and (run := self._online(about)) is not None:
+            return run
         run = wandb.init(**about, mode="offline", settings=_settings())
-        print(f"  W&B: offline; to send the run: wandb sync {run.settings.sync_dir}", flush=True)
+        print(
+            f"  W&B: offline; to send the run: wandb sync {run_dir / 'wandb' / f'offline-run-*-{run.id}'}", flush=True
+        )
+        return run
+
+    def _online(self, about: dict[str, Any]) -> Run | None:
+        """None where the server does not answer; then it is not asked again by this process."""
+        import wandb
+
+        server = wandb.setup().settings.base_url
+        if server in _SILENT:
+            print(f"  W&B: {server} did not answer before: offline", flush=True)
+            return None
+        try:
+            run = wandb.init(**about, mode="online", resume="allow", settings=_settings())
+        except wandb.errors.CommError as error:
+            reason = str(error).splitlines()[0]
+            print(f"  W&B: no connection to {server} within {INIT_TIMEOUT_S:.0f} s ({reason}): offline", flush=True)
+            _SILENT.add(server)
+            if _RUNNING:
+                about["id"] = secrets.token_hex(4)  # the id of the failed attempt is taken
+            else:
+                wandb.teardown()  # gives the id free
+            return None
+        print(f"  W&B: {run.url}", flush=True)
         return run
 
     def _resolved_mode(self) -> str:
         wanted = os.environ.get("WANDB_MODE", "auto") if self.mode == "auto" else self.mode
         if wanted == "auto":
-            return "online" if _has_key() else "offline"
+            return "online" if has_key() else "offline"
         if wanted not in MODES:
             raise UserError(f"WANDB_MODE must be one of {', '.join(MODES[1:])}, got '{wanted}'")
-        if wanted == "online" and not _has_key():
+        if wanted == "online" and not has_key():
             raise UserError(
                 "W&B is to be online, but no API key is known: set WANDB_API_KEY or run `wandb login`, or take "
                 "logger.mode=offline"
@@ -111,7 +144,7 @@ class Wandb:
         return wanted
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether W&B finds credentials (environment, netrc, settings), asked without a prompt and without network.
 
     wandb.login(prompt=False) would do, but it asks the server who we are.
@@ -129,15 +162,8 @@ def _has_key() -> bool:
 def _settings() -> Settings:
     import wandb
 
-    return wandb.Settings(init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S, console="off", silent=True)
-
-
-def _run_id(run_dir: Path) -> str:
-    """The same when a run is resumed, so that it goes on in the same W&B run."""
-    path = run_dir / "wandb" / "run_id"
-    if not path.is_file():
-        write_text(path, secrets.token_hex(4))
-    return path.read_text(encoding="utf-8").strip()
+    return wandb.Settings(init_timeout=INIT_TIMEOUT_S, finish_timeout=FINISH_TIMEOUT_S, console="off", silent=True,
+                          reinit="create_new")  # fmt: skip
 
 
 # -------------------------------------------------------------------------------------------------- panels

@@ -21,6 +21,12 @@ SPLITS = ("train", "val", "test")
 PREDICTION_FILES = {"val": "predictions_val.json", "train": "predictions_train.json", "test": "predictions.json"}
 
 
+def splits(run_dir: Path) -> dict[str, str]:
+    """The splits of the run's dataset and their files; {} before it is made."""
+    path = run_dir / DATASETS_FILE
+    return dict(atomic.read_json(path)) if path.is_file() else {}
+
+
 def dataset(cfg: DictConfig, run_dir: Path, split: str) -> CocoDataset | None:
     """A split of the run's dataset, cut to ``dataset.classes`` and ``dataset.limit``; None where there is none."""
     path = run_dir / DATASETS_FILE

@@ -21,7 +21,7 @@ from tem_seg.stages.common import PREDICTION_FILES as FILES
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Chooses on validation the score from which predictions count, scores the test split with it, and the other splits for comparison."""
+    """Chooses on validation the score from which predictions count, scores the test split with it, and the others."""
     loaded = {split: _load(cfg, run_dir, split) for split in FILES if (run_dir / FILES[split]).is_file()}
     matched: dict[str, dict[int, Matching]] = {
         split: _matched(cfg, *loaded[split][:2]) for split in ("val", "test") if split in loaded

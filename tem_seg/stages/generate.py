@@ -49,9 +49,9 @@ def _check_there(cfg: DictConfig) -> None:
     """Raises UserError, before any work, with dataset.where if a file or folder that the reader is given is missing."""
     if cfg.dataset.where is None or cfg.dataset.reader is None:
         return
-    missing = [path for path in _paths(cfg) if not path.exists()]
+    missing = dict.fromkeys(str(path) for path in _paths(cfg) if not path.exists())
     if missing:
-        named = ", ".join(map(str, missing))
+        named = ", ".join(missing)
         raise UserError(
             f"dataset '{cfg.dataset.name}' is not there (missing: {named}). {' '.join(cfg.dataset.where.split())}"
         )

@@ -19,7 +19,7 @@ from tem_seg.stages import common, rundir
 from tem_seg.stages.measure import chosen_score
 
 
-def _matches(matchings: dict[int, Matching], results: list[dict[str, Any]]) -> dict[int, list[int]]:
+def matches_of(matchings: dict[int, Matching], results: list[dict[str, Any]]) -> dict[int, list[int]]:
     """One entry for every prediction of an image: the annotation it found, or -1."""
     counts = Counter(row["image_id"] for row in results)
     found = {image: [-1] * counts[image] for image in matchings}
@@ -46,7 +46,7 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
         metrics=atomic.read_json(metrics) if metrics.is_file() else {},
         curves=pd.read_csv(curves) if curves.is_file() else pd.DataFrame({"step": []}),
         run=rundir.read(run_dir),
-        matches=_matches(matchings, results) if dataset.count else None,
+        matches=matches_of(matchings, results) if dataset.count else None,
         score=chosen_score(cfg, run_dir),
         n_overlays=cfg.report.n_overlays,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.atomic import write_json
+from tem_seg.data.store import FULL, mount_point
+from tem_seg.stages import slurm
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -27,9 +31,22 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+SAID = {"": ("run_dir", "paper", "arm", "arms", "sweep"), "dataset": ("where", "stand_in"), "trainer": ("nodes",)}
+"""Keys that change nothing that a run does, by the part of the config that holds them; what arms set is elsewhere."""
+
+
+def without_texts(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what only says something (SAID)."""
+    found = {key: value for key, value in config.items() if key not in SAID[""]}
+    for part, keys in SAID.items():
+        if isinstance(found.get(part), dict):
+            found[part] = {key: value for key, value in found[part].items() if key not in keys}
+    return found
+
+
 def digest(config: dict[str, Any]) -> str:
-    """What two runs of the same config share; where the run lies is no part of it."""
-    same = {key: value for key, value in config.items() if key != "run_dir"}
+    """What two runs of the same config share; where the run lies, and texts, are no part of it."""
+    same = without_texts(config)
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -60,9 +77,31 @@ class Claim:
     def release(self) -> None:
         """Unlocks the directory; where nothing was begun in it, it goes."""
         self.lock.release()
-        if [entry.name for entry in self.path.iterdir()] == [LOCK_FILE]:
+        if self.path.is_dir() and [entry.name for entry in self.path.iterdir()] == [LOCK_FILE]:
             (self.path / LOCK_FILE).unlink(missing_ok=True)
             self.path.rmdir()
+
+
+def removed(path: Path) -> bool:
+    """Whether a claimed directory was deleted while in use, even where writers have made it anew since."""
+    return not (path / LOCK_FILE).exists()
+
+
+def explained(error: Exception, path: Path) -> Exception:
+    """A UserError for what befell a claimed run directory: deleted, or its disk full. Any other error as it is."""
+    if removed(path):
+        return UserError(f"{path} was deleted while its run was at work: start the run again, it begins anew")
+    full = FULL.get(error.errno or 0) if isinstance(error, OSError) else None
+    disk = mount_point(path)
+    free_mb = shutil.disk_usage(disk).free / 1e6
+    if full is None and isinstance(error, RuntimeError) and free_mb < 1:  # torch writes checkpoints in C++
+        full = FULL[errno.ENOSPC]
+    if full is None:
+        return error
+    return UserError(
+        f"{full} while writing in {path} (disk mounted at {disk}: {free_mb:.1f} MB free). Free some space, or choose "
+        "another disk with paths.outputs=<folder>; the same command goes on from the last checkpoint"
+    )
 
 
 def claim(cfg: DictConfig) -> Claim:
@@ -72,7 +111,7 @@ def claim(cfg: DictConfig) -> Claim:
         return _claim_given(Path(cfg.run_dir), digest(config))
     root = Path(cfg.paths.outputs).resolve() / "runs" / cfg.name
     for candidate in sorted(root.glob("*/"), reverse=True):
-        if not _unfinished(candidate, digest(config)):
+        if not _unfinished(candidate, digest(config)) or _awaited(candidate):
             continue
         lock = _try_lock(candidate)
         if lock is not None:
@@ -92,6 +131,12 @@ def _sweep(path: Path) -> None:
 def _unfinished(path: Path, config_digest: str) -> bool:
     run = read(path)
     return run.get("config_digest") == config_digest and not run.get("finished")
+
+
+def _awaited(path: Path) -> bool:
+    """Whether another job of SLURM, of the same config, will come back to it: one that was preempted waits unlocked."""
+    owner = read(path).get("slurm_job")
+    return owner not in (None, slurm.job()) and slurm.is_queued(str(owner))
 
 
 def _claim_given(path: Path, config_digest: str) -> Claim:

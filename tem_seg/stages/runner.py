@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,66 @@ from omegaconf import DictConfig
 
 from tem_seg import __version__
 from tem_seg.config import check
-from tem_seg.config.schema import Stage
+from tem_seg.config.schema import Stage, SweepKind
 from tem_seg.core import provenance
+from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
-from tem_seg.stages import chain, common, rundir
+from tem_seg.stages import chain, common, ranks, rundir, slurm, sweep_job
 
 
 def run(cfg: DictConfig) -> float | None:
-    """As :func:`carry_out`; returns the headline figure (``ap``) where there is one."""
-    return _metrics(carry_out(cfg)).get("ap")
+    """As :func:`carry_out`; returns what a sweep goes by: ``ap`` (or sweep.metric) of the validation split, or None."""
+    alone = not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN
+    if alone and cfg.sweep.kind is not SweepKind.grid:
+        raise UserError(f"sweep={cfg.sweep.kind.value} looks for values in many runs: add -m (--multirun)")
+    figure = _metrics(carry_out(cfg)).get("splits", {}).get("val", {}).get(sweep_job.metric())
+    return None if figure is None else float(figure)
 
 
 def carry_out(cfg: DictConfig) -> Path:
-    """Runs ``cfg.stages`` in their fixed order; returns the run directory."""
+    """Runs ``cfg.stages`` in their fixed order; returns the run directory. Of several processes the first one does."""
     check.check(cfg)
+    return ranks.together(cfg, lambda team: _lead(cfg, team))
+
+
+def _lead(cfg: DictConfig, team: ranks.Team) -> Path:
     before = chain.links(cfg) if Stage.train in cfg.stages else []
     claim = rundir.claim(cfg)
     try:
         _announce(cfg, claim)
+        sweep_job.note_run(claim.path)
         for part in (cfg, *before):
             check.check_targets(part)
             _check_model(part)
         record = _record(cfg, claim)
-        for stage in Stage:
-            if stage in cfg.stages:
-                if stage is Stage.train and before and stage.value not in record["stages"]:
-                    _pretrain(cfg, claim.path, record)
-                _run_stage(stage, cfg, claim.path, record)
+        with _tracked(cfg, claim.path, record):
+            for stage in Stage:
+                if stage in cfg.stages:
+                    if stage is Stage.train:
+                        sweep_job.check_validation(common.splits(claim.path))
+                    if stage is Stage.train and before and stage.value not in record["stages"]:
+                        _pretrain(cfg, claim.path, record, team)
+                    _run_stage(stage, cfg, claim.path, record, team)
         record["finished"] = _now()
         rundir.write(claim.path, record)
         _summary(claim.path, record)
         return claim.path
+    except Exception as error:
+        explained = rundir.explained(error, claim.path)
+        if explained is error:
+            raise
+        raise explained from error
     finally:
         claim.release()
+
+
+def _tracked(cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> AbstractContextManager[None]:
+    """What logs the job as a whole: W&B, where it is the logger."""
+    if not cfg.logger:
+        return nullcontext()
+    from tem_seg.stages import tracking
+
+    return tracking.session(cfg, run_dir, record)
 
 
 def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
@@ -64,9 +92,10 @@ def _check_model(cfg: DictConfig) -> None:
         common.model_factory(cfg, ["any"], **started).about()
 
 
-def _pretrain(cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> None:
+def _pretrain(cfg: DictConfig, run_dir: Path, record: dict[str, Any], team: ranks.Team) -> None:
     """Makes the trainings before this one, where they are missing; the model then starts from the last of them."""
-    checkpoint = chain.start(cfg, run)
+    with sweep_job.aside():
+        checkpoint = chain.start(cfg, lambda link: _lead(link, team))
     print(f"{cfg.name}: starts from {_short(checkpoint)}", flush=True)
     record["pretrained"] = {"experiment": cfg.pretrain.experiment, "checkpoint": str(checkpoint)}
     rundir.write(run_dir, record)
@@ -89,6 +118,7 @@ def _record(cfg: DictConfig, claim: rundir.Claim) -> dict[str, Any]:
         "config": config,
         "config_digest": rundir.digest(config),
         "seed": cfg.seed,
+        "slurm_job": slurm.job(),
         "started": earlier.get("started", _now()),
         "finished": None,
         "git": provenance.git_state(Path(__file__).parent),
@@ -109,14 +139,17 @@ def _command() -> list[str]:
     return provenance.command()
 
 
-def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, Any]) -> None:
+def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, Any], team: ranks.Team) -> None:
     if stage.value in record["stages"]:
         print(f"{stage.value}: done before, kept", flush=True)
         return
+    if rundir.removed(run_dir):
+        raise FileNotFoundError(run_dir)
     print(f"{stage.value} …", flush=True)
     start = time.perf_counter()
     module = importlib.import_module(f"tem_seg.stages.{stage.value}")
-    notes = module.run(cfg, run_dir) or {}
+    with team.training(cfg, run_dir) if stage is Stage.train else nullcontext():
+        notes = module.run(cfg, run_dir) or {}
     wall = round(time.perf_counter() - start, 2)
     record["stages"][stage.value] = {
         "finished": _now(),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from lightning.pytorch.loggers import Logger, WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.seeds import child_seed
@@ -21,9 +19,10 @@ from tem_seg.generation.stream import RecipeStream
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint, freezing
 from tem_seg.models.contract import SegmentationModel
-from tem_seg.reporting.wandb_log import Wandb, log_panels
-from tem_seg.stages import common, rundir
+from tem_seg.reporting.wandb_log import log_panels
+from tem_seg.stages import common, pruning, tracking
 from tem_seg.training.augment import Tone
+from tem_seg.training.callbacks import EndEarly
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.dataset import CropPolicy, TrainingSet
 from tem_seg.training.fit import FitOptions, fit, last_checkpoint, resolve_precision
@@ -35,8 +34,9 @@ Show = Callable[[CocoDataset, list[dict[str, Any]]], None]
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Trains from the start, or from the last checkpoint of a killed run, to the same weights."""
-    with _logging(cfg, run_dir) as (logger, show):
-        return _train(cfg, run_dir, logger, show)
+    notes = _train(cfg, run_dir, *_logging(cfg))
+    pruning.check_not_ended()
+    return notes
 
 
 def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | None) -> dict[str, Any]:
@@ -74,9 +74,10 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         },
         about=about,
     )
-    fit(module, data, _options(cfg), run_dir, logger=logger)
+    fit(module, data, _options(cfg), run_dir, logger=logger, callbacks=[EndEarly(pruning.judge())])
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(there, 2),
             "trainable_m": round(trained, 2), "threads": torch.get_num_threads(),
+            "processes": cfg.trainer.devices * cfg.trainer.nodes,
             "micrographs": _amount(training, len(data.training))}  # fmt: skip
 
 
@@ -136,7 +137,8 @@ def _data(cfg: DictConfig, training: CocoDataset | RecipeStream, rotated: bool) 
 def _options(cfg: DictConfig) -> FitOptions:
     return FitOptions(
         steps=cfg.train.steps, accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices,
-        precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate, ema_decay=cfg.train.ema_decay,
+        nodes=cfg.trainer.nodes, precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate,
+        ema_decay=cfg.train.ema_decay,
     )  # fmt: skip
 
 
@@ -153,18 +155,11 @@ def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig, show: Show |
     return score
 
 
-@contextmanager
-def _logging(cfg: DictConfig, run_dir: Path) -> Iterator[tuple[Logger | None, Show | None]]:
-    """The logger beside metrics.csv, and what shows predictions in it; closed however the training ends."""
-    made = instantiate(cfg.logger) if cfg.logger else None
-    if not isinstance(made, Wandb):
-        yield made, None  # any other Lightning logger
-        return
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        yield None, None
-        return
-    with made.session(run_dir, cfg.name, rundir.plain(cfg)) as tracked:
-        if tracked is None:
-            yield None, None
-        else:
-            yield WandbLogger(experiment=tracked), partial(log_panels, tracked, count=made.panels)
+def _logging(cfg: DictConfig) -> tuple[Logger | None, Show | None]:
+    """The logger beside metrics.csv, and what shows predictions in it; of several processes the first has W&B's."""
+    if not tracking.is_wanted(cfg):
+        return (instantiate(cfg.logger) if cfg.logger else None), None  # any other Lightning logger
+    tracked = tracking.current()
+    if tracked is None:
+        return None, None
+    return WandbLogger(experiment=tracked.run), partial(log_panels, tracked.run, count=tracked.made.panels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import lightning as L
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tem_seg.data.atomic import replacing, write_text
@@ -49,7 +51,10 @@ class AveragedWeights(WeightAveraging):
 
 
 class CurveLogger(Logger):
-    """metrics.csv: one row a logged step. A resumed run keeps its earlier rows (Lightning's CSVLogger deletes them)."""
+    """metrics.csv: one row a logged step, written by the first process.
+
+    A resumed run keeps its earlier rows (Lightning's CSVLogger deletes them).
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -72,6 +77,7 @@ class CurveLogger(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """run.json holds the config."""
 
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Adds figures to the row of ``step``."""
         row = self._rows.setdefault(int(step or 0), {"step": int(step or 0)})
@@ -81,6 +87,7 @@ class CurveLogger(Logger):
         """Drops rows later than ``step``: a resumed run writes them anew."""
         self._rows = {at: row for at, row in self._rows.items() if at <= step}
 
+    @rank_zero_only
     def save(self) -> None:
         """Writes the table atomically."""
         columns = ["step", *sorted({name for row in self._rows.values() for name in row} - {"step"})]
@@ -101,6 +108,22 @@ class ValidateAtEnd(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *rest: Any) -> None:
         """At the last step, asks for a stop, which validates first."""
         if trainer.global_step >= trainer.max_steps:
+            trainer.should_stop = True
+
+
+class EndEarly(L.Callback):
+    """Ends a training where ``falls_behind(step, figures, last)``, asked by the first process, says so; None: never."""
+
+    def __init__(self, falls_behind: Callable[[int, dict[str, float], bool], bool] | None) -> None:
+        self.falls_behind = falls_behind
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Processes that train together end together, whoever of them knows why."""
+        ended = False
+        if self.falls_behind is not None and trainer.is_global_zero:
+            figures = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/")}
+            ended = self.falls_behind(trainer.global_step, figures, trainer.global_step >= trainer.max_steps)
+        if trainer.strategy.reduce_boolean_decision(ended, all=False):
             trainer.should_stop = True
 
 

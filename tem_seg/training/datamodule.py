@@ -13,10 +13,16 @@ from tem_seg.training.dataset import TrainingSet, collate
 
 
 class IntervalSampler(Sampler[int]):
-    """Epoch e gives samples e·n … (e+1)·n − 1 (the last epoch what is left); Lightning calls set_epoch."""
+    """Epoch e gives samples e·n … (e+1)·n − 1 (the last epoch what is left); Lightning calls set_epoch.
 
-    def __init__(self, samples: int, interval: int) -> None:
+    Of ``ranks`` processes, each takes an equal part of every ``batch`` samples: together they see those of one process.
+    """
+
+    def __init__(self, samples: int, interval: int, *, batch: int = 1, rank: int = 0, ranks: int = 1) -> None:
+        if batch % ranks:
+            raise ValueError(f"a batch of {batch} cannot be shared out among {ranks} processes")
         self.samples, self.interval, self.epoch = samples, interval, 0
+        self._batch, self._part, self._first = batch, batch // ranks, rank * (batch // ranks)
 
     def set_epoch(self, epoch: int) -> None:
         """Which validation interval comes next."""
@@ -27,14 +33,19 @@ class IntervalSampler(Sampler[int]):
         return range(first, min(first + self.interval, self.samples))
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._range())
+        whole = self._range()
+        for start in range(0, len(whole), self._batch):
+            yield from whole[start + self._first : min(start + self._first + self._part, start + self._batch)]
 
     def __len__(self) -> int:
-        return len(self._range())
+        return len(self._range()) * self._part // self._batch
 
 
 class TrainingData(L.LightningDataModule):
-    """Batches of training crops; validation is one tick, since scorers read whole micrographs by themselves."""
+    """Batches of training crops, shared out among the processes that train.
+
+    Validation is one tick, since scorers read whole micrographs by themselves.
+    """
 
     def __init__(self, training: TrainingSet, *, batch_size: int, interval_steps: int, workers: int) -> None:
         super().__init__()
@@ -43,10 +54,14 @@ class TrainingData(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Loader of one interval after the other; workers live on with the micrographs they hold."""
+        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = IntervalSampler(
+            len(self.training), self.interval_samples, batch=self.batch_size, rank=rank, ranks=ranks
+        )
         return DataLoader(
             self.training,
-            batch_size=self.batch_size,
-            sampler=IntervalSampler(len(self.training), self.interval_samples),
+            batch_size=self.batch_size // ranks,
+            sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             persistent_workers=self.workers > 0,

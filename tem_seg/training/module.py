@@ -68,8 +68,9 @@ class TrainingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: tuple[list[Tensor], list[Target]], batch_index: int) -> Tensor:
-        """Sum of the model's losses. Its random choices (which proposals train) depend on (seed, step) alone."""
-        torch.manual_seed(child_seed(self._seed, "step", self.global_step))
+        """Sum of the model's losses. Its random choices (which proposals train) depend on (seed, step, rank) alone."""
+        other = (self.global_rank,) if self.global_rank else ()
+        torch.manual_seed(child_seed(self._seed, "step", self.global_step, *other))
         losses = self.model(*batch)
         total: Tensor = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
@@ -86,7 +87,7 @@ class TrainingModule(L.LightningModule):
         """At the steps that loggers keep: at any other, log() costs a per cent of a step and drops what it is given."""
         figures = {f"train/{name.removeprefix('loss_')}": value.detach() for name, value in losses.items()}
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log_dict({"train/loss": total.detach(), "train/lr": torch.tensor(rate), **figures})
+        self.log_dict({"train/loss": total.detach(), "train/lr": torch.tensor(rate), **figures}, sync_dist=True)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clips here: in mixed precision Lightning refuses to with a fused optimizer, though bfloat16 has no scaler."""
@@ -96,9 +97,11 @@ class TrainingModule(L.LightningModule):
             nn.utils.clip_grads_with_norm_(self.model.parameters(), self._clip_norm, norm)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
-        """Scores whole micrographs; the loader behind it only sets the rhythm."""
+        """Scores whole micrographs, in the first process; the loader behind it only sets the rhythm."""
         for prefix, scorer in self.scorers.items():
-            for name, value in scorer(self.model).items():
+            scores = scorer(self.model) if self.trainer.is_global_zero else None
+            shared: Scores = self.trainer.strategy.broadcast(scores)  # type: ignore[arg-type]
+            for name, value in shared.items():
                 self.log(f"{prefix}/{name}", value, prog_bar=name == "ap")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -243,3 +243,15 @@ def test_other_complaints_are_passed_on() -> None:
 def test_known_keys(path: list[str], some: set[str]) -> None:
     found = set(check.known_keys(path))
     assert found >= some and bool(found) == bool(some)
+
+
+# --------------------------------------------------------------------------------------------- arms
+
+
+def test_an_arm_that_the_experiment_has_not_got() -> None:
+    text = "arm 'mixed' is not of this experiment"
+    arms = "real_cubes, mixed_cubes, real_spheres, mixed_spheres, real_rods, mixed_rods"
+    with pytest.raises(UserError, match=f"{text}; it has {arms}"):
+        check.check(composed("experiment=utile_generator", "profile=smoke", "arm=mixed"))
+    with pytest.raises(UserError, match=f"{text}; it has none: leave arm= out"):
+        check.check(composed(*GOLD, "arm=mixed"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,47 @@ def test_an_experiment_says_what_it_is_and_has_a_budget_for_every_profile(experi
     found = content(file)
     assert found["name"] == experiment
     assert set(found["budgets"]) >= set(PROFILES)
+
+
+PLACES = re.compile(
+    r"(segm|bbox|rotated)(_at_score)?\.(ap|ap50|ap75|ar)|(segm|bbox|rotated)\.per_class\.\w+\.ap(50|75)?"
+    r"|at_iou50\.(best|fixed)\.(f1|precision|recall|accuracy)|splits\.(train|val)\.(ap|ap50|ap75|f1)"
+)
+"""Figures of metrics.json (docs/results-format.md) that a paper's may be held against."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["polylatex_silica", "polylatex_silica_overlay", "gold_aunp", "vesicles_large", "vesicles_small", "vesicle_holes",
+     "nanorods", "utile_generator", "utile_one_image", "utile_data_efficiency", "emps_mask_rcnn"],
+)  # fmt: skip
+def test_the_papers_experiments_name_their_paper(name: str) -> None:
+    assert composed(f"experiment={name}", "profile=smoke").paper.source
+
+
+@pytest.mark.parametrize(
+    "experiment", [name for name in EXPERIMENTS if "paper" in content(CONF / "experiment" / f"{name}.yaml")]
+)
+def test_a_papers_figures_can_be_held_against_ours(experiment: str) -> None:
+    """In every arm: a share, with its n, against places that there are, and compared with something that there is."""
+    arms = content(CONF / "experiment" / f"{experiment}.yaml").get("arms") or {None: None}
+    for arm in arms:
+        cfg = composed(f"experiment={experiment}", "profile=smoke", *([f"arm={arm}"] if arm else []))
+        check.check(cfg)
+        known = {None, *arms, *EXPERIMENTS, *(figure.what for figure in cfg.paper.reports)}
+        for figure in cfg.paper.reports:
+            assert 0 < figure.value <= 1 and figure.n and figure.of and figure.against in known - {figure.what}
+            assert all(PLACES.fullmatch(place) for place in figure.of)
+
+
+def test_an_arm_sets_what_the_experiment_looks_up() -> None:
+    real, mixed = (
+        composed("experiment=utile_data_efficiency", "profile=laptop", f"arm={a}_10") for a in ("real", "mixed")
+    )
+    assert (real.generation.images["train"], mixed.generation.images["train"]) == (10, 60)
+    parts = [(arm.recipe.parts.real.images.images, arm.recipe.parts.pasted.weight) for arm in (real, mixed)]
+    assert parts == [(10, 0), (10, 5)]
+    assert [arm.paper.reports[0].value for arm in (real, mixed)] == [0.63, 0.86]  # paper 003, Table 5
 
 
 def test_no_profile_names_a_key_of_a_model() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from reporting_scenes import FakeRun
-from wandb_offline import isolate, read_only_run
+from wandb_offline import isolate, read_all_runs, read_only_run
 
 from tem_seg.core.errors import UserError
 from tem_seg.reporting import wandb_log
@@ -59,14 +63,84 @@ def test_a_training_that_fails_leaves_a_finished_run(tmp_path: Path) -> None:
     assert found.exit_code == 1 and found.series("train/loss") == {1: 7.0}
 
 
-def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
-    first = wandb_log._run_id(tmp_path / "a")
-    assert wandb_log._run_id(tmp_path / "a") == first != wandb_log._run_id(tmp_path / "b")
+def test_a_run_that_is_resumed_keeps_its_id(tmp_path: Path) -> None:
+    with Wandb().session(tmp_path, "gold", {}, tags=["smoke"]) as first:
+        assert first is not None
+        first.log({"train/loss": 2.0, STEP: 1})
+    with Wandb().session(tmp_path, "gold", {}, run_id=first.id) as again:
+        assert again is not None
+        again.log({"train/loss": 1.0, STEP: 2})
+    parts = read_all_runs(tmp_path)
+    assert [(part.id, part.exit_code) for part in parts] == [(first.id, 0)] * 2
+    assert [part.series("train/loss") for part in parts] == [{1: 2.0}, {2: 1.0}] and parts[0].tags == ["smoke"]
 
 
-def test_an_unreachable_server_turns_online_into_offline(
+def test_a_run_within_a_run_is_another_one(tmp_path: Path) -> None:
+    """As where a job's chain trains on something else first."""
+    with Wandb().session(tmp_path / "a", "gold", {}) as outer, Wandb().session(tmp_path / "b", "emps", {}) as inner:
+        assert outer is not None and inner is not None
+        inner.log({"x": 2.0, STEP: 1})
+        outer.log({"x": 1.0, STEP: 1})
+    assert read_only_run(tmp_path / "a").series("x") == {1: 1.0}
+    assert read_only_run(tmp_path / "b").series("x") == {1: 2.0}
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """A server that accepts connections and never answers; the connections it got."""
+    monkeypatch.setattr(wandb_log, "INIT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(wandb_log, "_SILENT", set())
+    got: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):  # closed at the end
+                while True:
+                    got.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        yield got
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=10)
+    for connection in got:
+        connection.close()
+
+
+def test_a_server_that_does_not_answer_turns_online_into_offline(
+    tmp_path: Path, silent: list[socket.socket], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the stated time, aloud, with the same id; the next job of this process does not wait again."""
+    start = time.monotonic()
+    with Wandb(mode="online").session(tmp_path / "a", "gold", {}, run_id="abcd1234") as run:
+        assert run is not None and run.offline and run.id == "abcd1234"
+        assert time.monotonic() - start < 20
+        run.log({"x": 1.0, STEP: 1})
+    said = capsys.readouterr().out
+    assert "no connection to http://127.0.0.1:" in said and "within 2 s" in said
+    assert f"offline; to send the run: wandb sync {tmp_path}/a/wandb/offline-run-*-abcd1234" in said
+    assert read_only_run(tmp_path / "a").series("x") == {1: 1.0}
+    asked = len(silent)
+    assert asked
+    with Wandb(mode="online").session(tmp_path / "b", "gold", {}) as run:
+        assert run is not None and run.offline
+    assert len(silent) == asked and "did not answer before: offline" in capsys.readouterr().out
+
+
+def test_a_lost_server_does_not_end_the_run_around(tmp_path: Path, silent: list[socket.socket]) -> None:
+    with Wandb(mode="offline").session(tmp_path / "a", "gold", {}) as outer:
+        with Wandb(mode="online").session(tmp_path / "b", "emps", {}) as inner:
+            assert outer is not None and inner is not None and inner.offline
+        outer.log({"x": 1.0, STEP: 1})
+    assert read_only_run(tmp_path / "a").series("x") == {1: 1.0}
+
+
+def test_a_server_that_refuses_turns_online_into_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(wandb_log, "_SILENT", set())
     with socket.socket() as closed:  # bound but not listening: connections are refused
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -75,7 +149,7 @@ def test_an_unreachable_server_turns_online_into_offline(
         with Wandb(mode="auto").session(tmp_path, "gold", {}) as run:
             assert run is not None and run.offline
     said = capsys.readouterr().out
-    assert "no connection within 1 s" in said and "offline; to send the run" in said
+    assert "within 1 s" in said and "offline; to send the run" in said
 
 
 def test_online_without_a_key_is_refused_with_the_cure(tmp_path: Path) -> None:

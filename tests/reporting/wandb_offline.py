@@ -28,13 +28,16 @@ WHOLE, LAST = 1, 4  # kinds of part after which a record is complete
 
 @dataclass
 class OfflineRun:
-    """What a run logged. rows: one dict a call of ``log``; exit_code None for a run that was killed."""
+    """What a run logged. rows: one dict a call of ``log``; artifacts: by type; exit_code None: the run was killed."""
 
     folder: Path
+    id: str = ""
     project: str = ""
     group: str = ""
+    tags: list[str] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
 
     def series(self, name: str) -> dict[int, Any]:
@@ -43,8 +46,18 @@ class OfflineRun:
 
 
 def read_only_run(run_dir: Path) -> OfflineRun:
-    """The one W&B run below run_dir/wandb, once its last record is there: W&B's process may write after finish()."""
-    (path,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    """The one W&B run below run_dir/wandb."""
+    (run,) = read_all_runs(run_dir)
+    return run
+
+
+def read_all_runs(run_dir: Path) -> list[OfflineRun]:
+    """The W&B runs below run_dir/wandb, and the parts of one that was resumed, in the order they were started."""
+    return [_read_to_end(path) for path in sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))]
+
+
+def _read_to_end(path: Path) -> OfflineRun:
+    """Once its last record is there: W&B's process may write after finish()."""
     deadline = time.monotonic() + 60
     while (run := _read(path)).exit_code is None and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -56,12 +69,17 @@ def _read(path: Path) -> OfflineRun:
     for record in _records(path.read_bytes()):
         kind = record.WhichOneof("record_type")
         if kind == "run":
-            run.project, run.group = record.run.project, record.run.run_group
+            run.id, run.project, run.group = record.run.run_id, record.run.project, record.run.run_group
+            run.tags = list(record.run.tags)
             run.config |= _values(record.run.config.update)
         elif kind == "config":
             run.config |= _values(record.config.update)
         elif kind == "history":
             run.rows.append(_values(record.history.item))
+        elif kind == "request" and record.request.WhichOneof("request_type") == "log_artifact":
+            run.artifacts[record.request.log_artifact.artifact.type] = record.request.log_artifact.artifact
+        elif kind == "artifact":
+            run.artifacts[record.artifact.type] = record.artifact
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
     return run

@@ -63,7 +63,7 @@ def test_without_names_all_is_read_and_nothing_drawn(own: Path) -> None:
 
 
 def test_a_split_that_the_reader_lacks(own: Path) -> None:
-    with pytest.raises(UserError, match="dataset.read names val, but dataset 'gold_aunp' has test"):
+    with pytest.raises(UserError, match="dataset.read names val, but dataset 'coco' has test"):
         generate.run(composed(own, "dataset.read=[val,test]", "dataset.reader.val=null"), own)
 
 
@@ -75,7 +75,7 @@ def test_classes_of_drawn_and_read_splits_must_agree(own: Path) -> None:
 
 def test_a_class_that_a_split_does_not_know_is_named_before_training(own: Path) -> None:
     (own / "run").mkdir()
-    message = "dataset.classes names rod, but split test of 'gold_aunp' has the classes particle"
+    message = "dataset.classes names rod, but split test of 'coco' has the classes particle"
     with pytest.raises(UserError, match=message):
         generate.run(composed(own, "dataset.classes=[rod]", "stages=[generate,predict]"), own / "run")
     generate.run(composed(own, "dataset.classes=[particle]", "stages=[generate,predict]"), own / "run")

@@ -84,7 +84,7 @@ def test_of_a_run_with_datasets_the_sheet_is_of_these(run: Run) -> None:
     folder, _ = run("stages=[generate]")
     before = (folder / "datasets.json").read_text()
     _, notes = run("stages=[generate]", "generation.contact_sheet=true")
-    assert set(notes) == {"dataset", "dataset_digest", "contact_sheet"}
+    assert set(notes) == {"dataset", "dataset_digest", "data_sha256", "contact_sheet"}
     assert (folder / "datasets.json").read_text() == before
 
 

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def begin(cfg: DictConfig, finished: str | None = None, **extra: Any) -> Path:
 def test_a_first_run_gets_a_directory_below_its_experiment(tmp_path: Path) -> None:
     taken = claim(config(tmp_path))
     assert taken.path.parent == tmp_path / "runs" / "gold" and not taken.resumed and taken.lock.is_locked
+
+
+def test_what_a_paper_says_makes_no_other_run() -> None:
+    same = {"seed": 1, "dataset": {"name": "emps", "classes": None}}
+    told = same | {"paper": {"source": "one"}, "arm": "real", "dataset": same["dataset"] | {"stand_in": "text"}}
+    assert digest(same) == digest(told) != digest(told | {"dataset": {"name": "emps", "classes": ["rod"]}})
+    assert told["dataset"]["stand_in"] == "text", "what is digested stays as it was"
 
 
 def test_an_unfinished_run_of_the_same_config_is_resumed(tmp_path: Path) -> None:
@@ -213,3 +221,33 @@ def test_what_is_recorded_is_plain_and_resolved(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"a": 3, "b": "${a}", "run_dir": None})
     assert plain(cfg) == {"a": 3, "b": 3, "run_dir": None}
     assert json.loads(json.dumps(plain(cfg))) == plain(cfg)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_a_full_disk_under_a_run_is_explained(small_disk: Path, by_torch: bool) -> None:
+    import torch
+
+    taken = claim(config(small_disk))
+    try:
+        if by_torch:
+            torch.save(torch.zeros(1_000_000), taken.path / "last.ckpt")  # in C++: a RuntimeError that names no disk
+        else:
+            (taken.path / "metrics.csv").write_bytes(bytes(2_000_000))
+    except (OSError, RuntimeError) as error:
+        said = str(rundir.explained(error, taken.path))
+    taken.release()
+    assert f"no space left while writing in {taken.path} (disk mounted at {small_disk}: 0." in said
+    assert "paths.outputs=<folder>; the same command goes on from the last checkpoint" in said

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -132,13 +134,14 @@ def test_the_summary_says_figures_and_red_flags(
     tmp_path: Path, ran: Done, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = {"ap": 0.5, "ap50": 0.75, "ap75": None, "f1": 0.8, "n_truths": 12, "n_images": 3, "red_flags": ["capped"]}
+    metrics["splits"] = {"val": {"ap": 0.25}}
 
     def evaluate(cfg: DictConfig, run_dir: Path) -> None:
         atomic.write_json(run_dir / "metrics.json", metrics)
         (run_dir / "report.html").write_text("")
 
     monkeypatch.setitem(sys.modules, "tem_seg.stages.evaluate", SimpleNamespace(run=evaluate))
-    assert runner.run(composed(tmp_path)) == 0.5
+    assert runner.run(composed(tmp_path)) == 0.25, "what a sweep goes by: of validation, not of test"
     lines = capsys.readouterr().out.splitlines()
     assert "RED FLAG: capped" in lines
     assert "ap 0.500 · ap50 0.750 · f1 0.800 · 12 particles in 3 micrographs" in lines
@@ -202,3 +205,45 @@ def test_a_run_that_needs_no_model_asks_for_none(tmp_path: Path, ran: Done, monk
     monkeypatch.setattr(rcnn.detectron2, "why_unavailable", lambda: "detectron2 is not installed")
     runner.run(composed(tmp_path, "model.backend=detectron2", "stages=[generate,evaluate]"))
     assert ran == ["generate", "evaluate"]
+
+
+def test_a_search_without_multirun_is_refused(tmp_path: Path, ran: Done) -> None:
+    with pytest.raises(UserError, match=r"sweep=random looks for values in many runs: add -m"):
+        runner.run(composed(tmp_path, "sweep=random"))
+    assert not ran and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("remade", [False, True])
+def test_a_run_directory_that_was_deleted_is_said_so(
+    tmp_path: Path, ran: Done, monkeypatch: pytest.MonkeyPatch, remade: bool
+) -> None:
+    def delete(cfg: DictConfig, run_dir: Path) -> None:
+        shutil.rmtree(run_dir)
+        if remade:  # writers make the folders that they need
+            atomic.write_json(run_dir / "metrics.json", {})
+
+    monkeypatch.setitem(sys.modules, "tem_seg.stages.train", SimpleNamespace(run=delete))
+    with pytest.raises(UserError, match="was deleted while its run was at work: start the run again"):
+        runner.run(composed(tmp_path))
+    assert ran == ["generate"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "no space"), r"no space left while writing in .*MB free\).*paths.outputs="),
+        (OSError(errno.EDQUOT, "quota"), "disk quota used up while writing in"),
+        (ValueError("another"), "another"),
+        (OSError(errno.ENOENT, "not there"), "not there"),
+    ],
+)
+def test_a_full_disk_is_explained_and_other_errors_stay(
+    tmp_path: Path, ran: Done, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(cfg: DictConfig, run_dir: Path) -> None:
+        raise error
+
+    monkeypatch.setitem(sys.modules, "tem_seg.stages.train", SimpleNamespace(run=fail))
+    with pytest.raises(UserError if "while" in said else type(error), match=said) as raised:
+        runner.run(composed(tmp_path))
+    assert raised.value.__cause__ is not raised.value

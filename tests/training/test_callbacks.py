@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader
 
-from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, Progress
+from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, EndEarly, Progress
 
 
 def test_curves_are_written_as_a_table(tmp_path: Path) -> None:
@@ -143,6 +143,36 @@ def test_weights_are_averaged_every_few_steps(tmp_path: Path) -> None:
     assert 3 / 12 < 0.9**4
     expected = 3 / 12 * (2 / 11 * 1 + 9 / 11 * 5) + 9 / 12 * 9
     assert module.weight.item() == pytest.approx(expected)
+
+
+class Validated(Counter):
+    """Its figure is the number of steps."""
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        self.log("val/ap", float(self.weight))
+
+
+@pytest.mark.parametrize(("end_at", "steps"), [(4, 4), (8, 8), (99, 8)])
+def test_a_training_ends_after_the_validation_that_says_so(tmp_path: Path, end_at: int, steps: int) -> None:
+    asked: list[tuple[int, float, bool]] = []
+
+    def falls_behind(step: int, figures: dict[str, float], last: bool) -> bool:
+        asked.append((step, figures["val/ap"], last))
+        return step >= end_at
+
+    trainer = L.Trainer(max_steps=8, accelerator="cpu", logger=False, enable_checkpointing=False, val_check_interval=2,
+                        callbacks=[EndEarly(falls_behind)], enable_progress_bar=False, enable_model_summary=False,
+                        num_sanity_val_steps=0, default_root_dir=tmp_path)  # fmt: skip
+    trainer.fit(Validated(), DataLoader(range(20)), DataLoader(range(1)))  # type: ignore[arg-type]
+    assert trainer.global_step == steps
+    assert asked == [(step, float(step), step == 8) for step in (2, 4, 6, 8) if step <= end_at]
+
+
+def test_nobody_asks_outside_a_sweep() -> None:
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+    trainer = SimpleNamespace(should_stop=False, strategy=strategy)
+    EndEarly(None).on_validation_end(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop is False
 
 
 def test_the_window_stops_growing_at_the_decay() -> None:

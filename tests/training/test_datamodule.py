@@ -51,3 +51,32 @@ def test_validation_is_one_tick(tmp_path_factory: pytest.TempPathFactory) -> Non
     dataset = write_discs(tmp_path_factory.mktemp("one"), [1])
     samples = TrainingSet(dataset, samples=4, seed=0, crop=CropPolicy(48), tone=Tone())
     assert len(TrainingData(samples, batch_size=2, interval_steps=1, workers=0).val_dataloader()) == 1
+
+
+# ------------------------------------------------------------------------------------------- several processes
+
+
+@pytest.mark.parametrize(("batch", "ranks"), [(4, 1), (4, 2), (4, 4), (6, 3)])
+def test_together_processes_see_the_samples_of_one(batch: int, ranks: int) -> None:
+    """In every step the same ones: sample k is of step k // batch, whoever draws it."""
+    for epoch, expected in ((0, range(0, 24)), (1, range(24, 36)), (2, range(0))):
+        parts = []
+        for rank in range(ranks):
+            sampler = IntervalSampler(36, 24, batch=batch, rank=rank, ranks=ranks)
+            sampler.set_epoch(epoch)
+            parts.append(list(sampler))
+            assert len(sampler) == len(parts[-1])
+        share = batch // ranks
+        steps = [[k for part in parts for k in part[s : s + share]] for s in range(0, len(parts[0]), share)]
+        assert [k for step in steps for k in step] == list(expected)
+
+
+def test_one_process_sees_what_it_always_did() -> None:
+    """Also where samples and batches do not fit."""
+    assert list(IntervalSampler(22, 8, batch=3)) == list(IntervalSampler(22, 8)) == list(range(8))
+    assert len(IntervalSampler(22, 8, batch=3)) == 8
+
+
+def test_a_batch_that_cannot_be_shared_out() -> None:
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared out among 3 processes"):
+        IntervalSampler(8, 8, batch=4, ranks=3)

@@ -1,0 +1,18 @@
+"""Lets the tests here import their shared helpers: with pytest's importlib mode a test's folder is not on the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_app import TinyApp
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyApp:
+    """A tiny Hydra application run by the project's sweeper."""
+    return TinyApp(tmp_path)
