@@ -105,7 +105,8 @@ def config_of(run_dir: Path, record: dict[str, Any]) -> DictConfig:
     except OmegaConfBaseException as error:
         raise UserError(
             f"{run_dir}/run.json has a config that this version of tem_seg does not know "
-            f"({str(error).splitlines()[0]}): check out the commit that made it, {(record.get('git') or {}).get('commit')}"
+            f"({str(error).splitlines()[0]}): check out the commit that made it, "
+            f"{(record.get('git') or {}).get('commit')}"
         ) from error
     assert isinstance(cfg, DictConfig)
     cfg.run_dir = None

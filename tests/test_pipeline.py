@@ -108,7 +108,7 @@ def test_all_files_are_there_and_nothing_else(gold: Finished) -> None:
     assert names == {
         ".lock", "run.json", "datasets.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "metrics.csv",
         "metrics.json", "predictions.json", "predictions_val.json", "predictions_train.json", "particles.csv",
-        "particles_truth.csv", "report.html",
+        "particles_truth.csv", "agglomerates.csv", "measurement.json", "report.html",
     }  # fmt: skip
     assert {entry.name for entry in gold.place.folder.iterdir()} == {"outputs"}, "nothing is left elsewhere"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def replacing(path: Path, synced: bool = True) -> Iterator[Path]:
     not a power cut: for thousands of small files, whose writer calls os.sync once at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{_short(path.name)}.{os.getpid()}.tmp")
     try:
         yield temporary
         if synced:
@@ -31,6 +32,12 @@ def replacing(path: Path, synced: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """The name itself, or a digest of one so long (255 bytes at most) that nothing can be put before and after it."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) < 230 else hashlib.sha256(encoded).hexdigest()
 
 
 def write_text(path: Path, text: str, synced: bool = True) -> None:

@@ -122,7 +122,12 @@ def read(path: Path) -> CocoDataset:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows tools write a byte-order mark
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error})") from error
-    faults = find_faults(content, path.parent)
+    return of_content(path, content)
+
+
+def of_content(path: Path, content: Any, *, need_images: bool = True) -> CocoDataset:
+    """Validates what was read from ``path``. need_images: the image files must be there."""
+    faults = find_faults(content, path.parent if need_images else None)
     if faults:
         shown = "\n  ".join(faults[:50]) + (f"\n  … and {len(faults) - 50} more" if len(faults) > 50 else "")
         raise UserError(f"{path} has {len(faults)} fault(s):\n  {shown}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.types import Rle
 from tem_seg.data import polygons, rle
 from tem_seg.data.atomic import read_json, replacing, write_json, write_text
 from tem_seg.data.coco import CocoDataset, ImageRecord
+from tem_seg.data.formats.labelme import content_of as labelme_file
 from tem_seg.data.images import normalise, read_micrograph, write_png
 
 MOST_LABELS = 2**16 - 1
@@ -44,10 +46,10 @@ def tiff_pairs(dataset: CocoDataset, names: dict[int, str], folder: Path) -> Not
                 "tiff_pairs out of generation.exports, or cut the image into tiles"
             )
         name = f"{names[image.id]}.tif"
-        labels = label_map(particles, (image.height, image.width))
+        labels = label_map([entry["segmentation"] for entry in particles], (image.height, image.width))
         if not (folder / "images" / name).is_file():
-            _write_tiff(folder / "images" / name, _levels(image.path), image.pixel_size_nm)
-        _write_tiff(folder / "masks" / name, labels, image.pixel_size_nm)
+            write_tiff(folder / "images" / name, _levels(image.path), image.pixel_size_nm)
+        write_tiff(folder / "masks" / name, labels, image.pixel_size_nm)
         seen = np.bincount(labels.ravel(), minlength=len(particles) + 1)
         rows += [(name, str(label), dataset.categories[e["label"]], str(e["id"]), str(seen[label]))
                  for label, e in enumerate(particles, start=1)]  # fmt: skip
@@ -57,11 +59,14 @@ def tiff_pairs(dataset: CocoDataset, names: dict[int, str], folder: Path) -> Not
     return {"particles": len(rows) - 1, "without_a_pixel": sum(row[4] == "0" for row in rows)}
 
 
-def label_map(particles: Annotations, size: tuple[int, int]) -> NDArray[np.uint16]:
-    """(H, W) uint16: 0 where there is none, else the place, from 1, of the last particle that covers the pixel."""
-    labels = np.zeros(size, np.uint16)
-    for number, entry in enumerate(particles, start=1):
-        crop, x0, y0 = rle.decode_crop(entry["segmentation"])
+def label_map(masks: Sequence[Rle], size: tuple[int, int]) -> NDArray[Any]:
+    """(H, W) uint16: 0 where there is none, else the place, from 1, of the last mask that covers the pixel.
+
+    uint32 where there are more masks than 16 bit can number.
+    """
+    labels = np.zeros(size, np.uint16 if len(masks) <= MOST_LABELS else np.uint32)
+    for number, mask in enumerate(masks, start=1):
+        crop, x0, y0 = rle.decode_crop(mask)
         labels[y0 : y0 + crop.shape[0], x0 : x0 + crop.shape[1]][crop] = number
     return labels
 
@@ -77,7 +82,7 @@ def _levels(path: Path) -> NDArray[Any]:
     return pixels.astype(np.uint8 if float(pixels.max()) <= np.iinfo(np.uint8).max else np.uint16)
 
 
-def _write_tiff(path: Path, pixels: NDArray[Any], pixel_size_nm: float | None) -> None:
+def write_tiff(path: Path, pixels: NDArray[Any], pixel_size_nm: float | None) -> None:
     """ImageJ's kind of TIFF, whose resolution tags are in pixels per nm."""
     scale: dict[str, Any] = {}
     if pixel_size_nm is not None:
@@ -114,22 +119,12 @@ def labelme(dataset: CocoDataset, names: dict[int, str], folder: Path) -> Notes:
         file_name = _put_8_bit(image.path, folder, names[image.id])
         if (folder / f"{names[image.id]}.json").is_file():
             continue
-        shapes = [shape for number, entry in enumerate(_particles(dataset, image), start=1)
-                  for shape in _shapes(entry, dataset.categories, number)]  # fmt: skip
-        content: dict[str, Any] = {
-            "version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None,
-            "imageHeight": image.height, "imageWidth": image.width,
-        }  # fmt: skip
+        particles = _particles(dataset, image)
+        masks = [entry["segmentation"] for entry in particles]
+        labels = [dataset.categories[entry["label"]] for entry in particles]
+        content = labelme_file(file_name, (image.height, image.width), masks, labels)
         write_json(folder / f"{names[image.id]}.json", content, indent=1)
     return {"particles": sum(len(_particles(dataset, image)) for image in dataset.images)}
-
-
-def _shapes(entry: dict[str, Any], categories: list[str], number: int) -> Iterator[dict[str, Any]]:
-    parts = polygons.trace(entry["segmentation"])
-    for part in parts:
-        points = [[round(float(x), 2), round(float(y), 2)] for x, y in part]
-        yield {"label": categories[entry["label"]], "points": points, "group_id": number if len(parts) > 1 else None,
-               "description": "", "shape_type": "polygon", "flags": {}}  # fmt: skip
 
 
 def coco_polygons(dataset: CocoDataset, names: dict[int, str], folder: Path) -> Notes:

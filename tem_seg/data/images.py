@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from tem_seg.data.readers.vendor import READERS, open_vendor
 ANISOTROPY_TOLERANCE = 1e-3
 PERCENTILES = (1.0, 99.0)
 PERCENTILE_PIXELS = 2**22
+MOST_PIXELS = 2**30
+"""Of one image: 4 GiB as float32. Files that claim more are damaged, or were made to fill the memory."""
 Opener = Callable[[Path], AbstractContextManager[Stack]]
 MAGIC: Mapping[bytes, Opener] = {b"\x89PNG\r\n\x1a\n": open_raster, b"\xff\xd8\xff": open_raster} | dict.fromkeys(
     (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), open_tiff
@@ -42,10 +45,14 @@ def read_micrograph(path: Path, *, pixel_size_nm: float | None = None, frame: in
     """
     if pixel_size_nm is not None and not (math.isfinite(pixel_size_nm) and pixel_size_nm > 0):
         raise UserError(f"pixel_size_nm must be a positive number of nm, got {pixel_size_nm}")
+    before = _state(path)
     with _open(path) as stack:
         index = _choose(path, stack, frame)
+        refuse_huge(path, stack.shape(index))
         pixels = _to_float(path, stack.pixels(index))
         size_nm, source = (pixel_size_nm, "override") if pixel_size_nm else _calibrate(path, stack, index)
+    if _state(path) != before:
+        raise UserError(f"{path} changed while it was read: wait until the program that writes it has finished")
     return Micrograph(pixels, size_nm, source)
 
 
@@ -73,7 +80,7 @@ def _open(path: Path) -> Iterator[Stack]:
 
 def _opener(path: Path) -> Opener:
     """Chosen by the first bytes (files are often misnamed), for microscope formats by the name's ending."""
-    if not path.is_file():
+    if _state(path) is None:
         raise UserError(f"no micrograph at {path}")
     with path.open("rb") as file:
         head = file.read(8)
@@ -85,6 +92,24 @@ def _opener(path: Path) -> Opener:
     if path.suffix.lower() in BY_SUFFIX:
         return BY_SUFFIX[path.suffix.lower()]
     raise UserError(f"{path} is no micrograph that can be read: expected one of {' '.join(SUFFIXES)}")
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change; None where there is no file (or its name is longer than names can be)."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def refuse_huge(path: Path, shape: tuple[int, int]) -> None:
+    """UserError where a file claims an image (H, W) that no micrograph is, before anything is allocated."""
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise UserError(
+            f"{path} claims an image of {shape[1]:,} × {shape[0]:,} px, more than {MOST_PIXELS:,} pixels: it is "
+            "damaged, or must be cut into parts before it is read"
+        )
 
 
 def _choose(path: Path, stack: Stack, frame: int | None) -> int:

@@ -28,14 +28,19 @@ def trace(segmentation: Rle, smoothing_px: float = SMOOTHING_PX) -> list[Ring]:
     runs along the edges of the pixels. A hole is joined to its outline by a slit of no width, gone along there and
     back: rasterisers that count crossings leave it open.
     """
+    return [joined(rings) for rings in trace_parts(segmentation, smoothing_px)]
+
+
+def trace_parts(segmentation: Rle, smoothing_px: float = SMOOTHING_PX) -> list[list[Ring]]:
+    """As :func:`trace`, with the rings of each part apart, for formats that know holes: the outline, then its holes."""
     crop, x0, y0 = rle.decode_crop(segmentation)
     if not crop.size:
         return []
     parts, corner = _parts(crop), np.array([x0, y0])
-    smooth = [joined([_simplified(ring, smoothing_px) for ring in _contours(part)]) + corner for part in parts]
-    if _iou(smooth, segmentation) == 1.0:
+    smooth = [[_simplified(ring, smoothing_px) + corner for ring in _contours(part)] for part in parts]
+    if _iou([joined(rings) for rings in smooth], segmentation) == 1.0:
         return smooth
-    return [joined(_edges(part)) + corner for part in parts]
+    return [[ring + corner for ring in _edges(part)] for part in parts]
 
 
 def joined(rings: list[Ring]) -> Ring:

@@ -211,7 +211,7 @@ def runs_of(counts: Any) -> NDArray[np.int64] | None:
     """Run lengths behind COCO's text or an uncompressed list; None for text or a list that is no RLE."""
     if isinstance(counts, list):
         sound = all(isinstance(run, int) and not isinstance(run, bool) and run >= 0 for run in counts)
-        return np.asarray(counts, np.int64) if sound else None
+        return np.asarray(counts, np.int64) if sound and max(counts, default=0) < 2**62 else None
     # 6 bits a character above "0"; bit 0x20 says that the number goes on, so it may not stand on the last one
     if not isinstance(counts, str) or not counts or not all("0" <= c <= "o" for c in counts) or counts[-1] >= "P":
         return None

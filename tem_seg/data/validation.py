@@ -19,8 +19,8 @@ LONGEST_SIDE = 2.0  # of a rotated box, in diagonals of its image: more is a sli
 CROSSED_PX2 = 1.0  # a smaller loop of a hand-drawn outline does no harm
 
 
-def find_faults(content: Any, folder: Path) -> list[str]:
-    """Faults of a parsed COCO file whose images lie in ``folder``; [] for a sound one."""
+def find_faults(content: Any, folder: Path | None) -> list[str]:
+    """Faults of a parsed COCO file whose images lie in ``folder`` (None: they need not exist); [] for a sound one."""
     if not isinstance(content, dict):
         return ["the file is not a JSON object"]
     sections = ("images", "annotations", "categories")
@@ -88,7 +88,10 @@ def _numbers(value: Any, count: int | None = None) -> np.ndarray[Any, np.dtype[n
         return None
     if not all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
         return None
-    return np.asarray(value, np.float64)
+    try:
+        return np.asarray(value, np.float64)
+    except OverflowError:  # an integer of hundreds of digits
+        return np.full(len(value), np.inf)
 
 
 def _id_faults(section: str, ids: Sequence[Any]) -> list[str]:
@@ -113,10 +116,12 @@ def _category_faults(categories: list[dict[str, Any]]) -> Iterable[str]:
         yield f"category name {name!r} is used more than once"
 
 
-def _image_faults(entry: dict[str, Any], folder: Path) -> Iterable[str]:
+def _image_faults(entry: dict[str, Any], folder: Path | None) -> Iterable[str]:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
         yield "no file_name"
+    elif folder is None:
+        pass
     elif not (folder / name).is_file():
         yield f"file not found in {folder}"
     elif (folder / name).stat().st_size == 0:
@@ -200,7 +205,7 @@ def _segmentation_faults(segmentation: Any, height: int, width: int) -> Iterable
     if isinstance(segmentation, dict):
         yield from _rle_faults(segmentation, height, width)
     elif isinstance(segmentation, list) and segmentation:
-        faults = list(_polygon_faults(segmentation, height, width))
+        faults = list(polygon_faults(segmentation, height, width))
         yield from faults
         if not faults and rle.area_px(rle.from_polygons(segmentation, (height, width))) == 0:
             yield "polygon covers no pixel"
@@ -221,7 +226,8 @@ def _rle_faults(segmentation: dict[str, Any], height: int, width: int) -> Iterab
         yield "mask is empty"
 
 
-def _polygon_faults(polygons: list[Any], height: int, width: int) -> Iterable[str]:
+def polygon_faults(polygons: list[Any], height: int, width: int) -> Iterable[str]:
+    """Faults of COCO polygons [[x1, y1, x2, y2, …], …] in an image (height, width) px."""
     for polygon in polygons:
         numbers = _numbers(polygon)
         if numbers is None or len(numbers) < 6 or len(numbers) % 2:

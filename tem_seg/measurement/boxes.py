@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.geometry import canonical_rotated_boxes, enclosing_boxes
+from tem_seg.measurement.masks import LENGTHS, SHAPES
+from tem_seg.measurement.shape_class import ROD
 
 
 def measure_rotated_boxes(boxes: NDArray[np.floating], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
@@ -15,27 +17,33 @@ def measure_rotated_boxes(boxes: NDArray[np.floating], size: tuple[int, int]) ->
 
     A convex particle that touches all four sides has a min Feret diameter of at most the short side and a max Feret
     diameter of at least the long one; for a rod they are its width and its length, and so they are named here.
-    Orientation is that of the long side, NaN for a square. What no box knows is NaN: area, equivalent diameter,
-    solidity, circularity (an ellipse and a rectangle in the same box differ by 27 % in area).
+    Orientation is that of the long side, NaN for a square. What no box knows is NaN: area and perimeter, and all that
+    is made of them (an ellipse and a rectangle in the same box differ by 27 % in area), and the fitted ellipse.
     """
     found = canonical_rotated_boxes(np.asarray(boxes, np.float64))
     width, length = found[:, 2], found[:, 3]
     left, top, right, low = enclosing_boxes(found).T
-    unknown = np.full(len(found), np.nan)
     # at angle 0 the long side stands upright: 90° from the x axis
     along = np.where(width < length, found[:, 4] % 180.0 - 90.0, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):  # a box without width
-        ratio = length / width
-    return {
-        "area_px": unknown,
-        "equivalent_diameter_px": unknown,
+        ratio = np.where(width > 0, length / width, np.nan)
+        across = (right - left) / (low - top)
+    known = {
         "min_feret_px": width,
         "max_feret_px": length,
-        "aspect_ratio": np.where(width > 0, ratio, np.nan),
-        "solidity": unknown,
-        "circularity": unknown,
+        "max_feret_orthogonal_px": width,
+        "x_size_px": right - left,
+        "y_size_px": low - top,
+        "rectangle_width_px": width,
+        "rectangle_length_px": length,
+        "aspect_ratio": ratio,
+        "aspect_ratio_xy": across,
         "orientation_deg": along,
         "centroid_x_px": found[:, 0],
         "centroid_y_px": found[:, 1],
+        "shape_class": np.array(["rod" if value > ROD else None for value in ratio], object),
+        "outline": np.full(len(found), "box", object),
         "touches_border": (left <= 0) | (top <= 0) | (right >= size[1]) | (low >= size[0]),
     }
+    unknown = np.full(len(found), np.nan)
+    return {name: known.get(name, unknown) for name in (*(f"{key}_px" for key in LENGTHS), *SHAPES)}

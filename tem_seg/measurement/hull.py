@@ -57,7 +57,8 @@ class Polygons:
         return np.bincount(self.owner(), weights=values, minlength=len(self.first) - 1).astype(np.float64)
 
 
-def _joined(parts: Sequence[NDArray[np.generic]], columns: int) -> Polygons:
+def joined(parts: Sequence[NDArray[np.generic]], columns: int) -> Polygons:
+    """Polygons (or whatever has ``columns`` numbers a corner) from the points (M, columns) of each."""
     first = np.r_[0, np.cumsum([len(part) for part in parts], dtype=np.int64)]
     return Polygons(np.concatenate([np.zeros((0, columns), np.int64), *parts]), first)
 
@@ -72,7 +73,7 @@ def centre_hulls(runs: Runs) -> Polygons:
         cv2.convexHull(pixels[start:end], clockwise=False)[:, 0] if end > start else pixels[:0]
         for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
     ]
-    return _joined(hulls, 2)
+    return joined(hulls, 2)
 
 
 def convex_area_px(hulls: Polygons) -> FloatArray:
@@ -107,7 +108,7 @@ def outlines(hulls: Polygons) -> Polygons:
         start + cv2.convexHull(dual[start:end], returnPoints=False)[:, 0]
         for start, end in zip(first[:-1].tolist(), first[1:].tolist(), strict=True)
     ]
-    lines = _joined([np.stack([k, owner[k]], axis=1) for k in kept], 2)
+    lines = joined([np.stack([k, owner[k]], axis=1) for k in kept], 2)
     chosen, follow = lines.points[:, 0], lines.following()
     points = _crossings(normal[chosen], distance[chosen], follow) + centre[lines.points[:, 1]]
     corners = np.zeros(count, np.int64)
@@ -146,26 +147,55 @@ def _crossings(normal: FloatArray, distance: FloatArray, follow: IntArray) -> Fl
 
 def min_feret(polygons: Polygons) -> FloatArray:
     """Smallest distance (N,) of two parallel lines that enclose each polygon: one of them lies on an edge."""
-    result = np.full(len(polygons.first) - 1, np.nan)
+    return calipers(polygons)[0]
+
+
+def calipers(polygons: Polygons) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Each (N,): min Feret diameter, and width <= length of the enclosing rectangle of the smallest area.
+
+    Both have a side on an edge of the polygon (the rectangle: Freeman and Shapira 1975).
+    """
+    result = np.full((3, len(polygons.first) - 1), np.nan)
     for chosen, points in _stacks(polygons):
         edges = np.roll(points, -1, axis=1) - points
         length = np.sqrt((edges**2).sum(axis=2))
-        across = np.stack([edges[..., 1], -edges[..., 0]], axis=2)
-        reach = across @ points.swapaxes(1, 2)
-        with np.errstate(invalid="ignore"):  # corners that fill up a stack make edges of length 0
-            width = (reach.max(axis=2) - reach.min(axis=2)) / length
-        result[chosen] = np.where(length > 1e-6, width, np.inf).min(axis=1)
-    return result
+        with np.errstate(divide="ignore", invalid="ignore"):  # corners that fill up a stack make edges of length 0
+            along = edges / np.where(length > 1e-6, length, np.nan)[..., None]
+            across = np.stack([along[..., 1], -along[..., 0]], axis=2)
+            width, extent = _reach(across, points), _reach(along, points)
+            best = np.argmin(np.where(np.isnan(width), np.inf, width * extent), axis=1)[:, None]
+        sides = np.take_along_axis(width, best, 1)[:, 0], np.take_along_axis(extent, best, 1)[:, 0]
+        result[:, chosen] = np.where(np.isnan(width), np.inf, width).min(axis=1), np.minimum(*sides), np.maximum(*sides)
+    return result[0], result[1], result[2]
 
 
 def max_feret(polygons: Polygons) -> FloatArray:
     """Largest distance (N,) of two corners of each polygon."""
-    result = np.full(len(polygons.first) - 1, np.nan)
+    return longest(polygons)[0]
+
+
+def longest(polygons: Polygons) -> tuple[FloatArray, FloatArray]:
+    """Each (N,): max Feret diameter, and the width at right angles to it."""
+    result = np.full((2, len(polygons.first) - 1), np.nan)
     for chosen, points in _stacks(polygons):
+        count, corners = points.shape[:2]
         x, y = points[..., 0], points[..., 1]
-        squared = (x[:, :, None] - x[:, None]) ** 2 + (y[:, :, None] - y[:, None]) ** 2
-        result[chosen] = np.sqrt(squared.max(axis=(1, 2)))
-    return result
+        squared = ((x[:, :, None] - x[:, None]) ** 2 + (y[:, :, None] - y[:, None]) ** 2).reshape(count, -1)
+        ends = np.divmod(squared.argmax(axis=1), corners)
+        rows = np.arange(count)
+        length = np.sqrt(squared.max(axis=1))
+        along = points[rows, ends[1]] - points[rows, ends[0]]
+        with np.errstate(invalid="ignore"):  # all corners in one place
+            across = np.stack([along[:, 1], -along[:, 0]], axis=1)[:, None] / length[:, None, None]
+        result[:, chosen] = length, _reach(across, points)[:, 0]
+    return result[0], result[1]
+
+
+def _reach(directions: FloatArray, points: FloatArray) -> FloatArray:
+    """Extent (B, D) of points (B, M, 2) along unit vectors (B, D, 2)."""
+    places = directions @ points.swapaxes(1, 2)
+    extent: FloatArray = places.max(axis=2) - places.min(axis=2)
+    return extent
 
 
 def _stacks(polygons: Polygons) -> Iterator[tuple[IntArray, FloatArray]]:

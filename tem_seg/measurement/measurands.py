@@ -1,6 +1,7 @@
-"""Measurands, one function each: Runs of N masks → (N,) float64, NaN for an empty mask. Lengths in px.
+"""Measurands, one function each: N particles → (N,) float64, NaN for an empty mask. Lengths in px.
 
-Feret diameters and convexity are in :mod:`tem_seg.measurement.hull`. Terms follow ISO 9276-6:2008.
+Feret diameters and rectangles are in :mod:`tem_seg.measurement.hull`, ellipses in :mod:`tem_seg.measurement.moments`.
+Terms follow ISO 9276-6:2008; formulas, standards and what each is for: docs/measurands.md.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tem_seg.measurement.hull import Polygons
 from tem_seg.measurement.runs import Runs
 
 FloatArray = NDArray[np.float64]
-ISOTROPIC = 1e-9
-"""Second moments that differ by less than this share of their sum have no long axis."""
 
 
 def area_px(runs: Runs) -> FloatArray:
@@ -23,30 +23,6 @@ def area_px(runs: Runs) -> FloatArray:
 def equivalent_diameter(area: FloatArray) -> FloatArray:
     """Diameter of the disc of the same area, √(4 A / π) (ISO 9276-6, area-equivalent diameter)."""
     return np.where(area > 0, np.sqrt(4.0 * area / np.pi), np.nan)
-
-
-def centroid_px(runs: Runs) -> tuple[FloatArray, FloatArray]:
-    """Centre of mass x, y; a pixel's mass sits in its centre (c + 0.5, r + 0.5)."""
-    length = runs.bottom - runs.top
-    area = _or_nan(runs.total(length))
-    return runs.total(length * (runs.column + 0.5)) / area, runs.total(length * (runs.top + runs.bottom) / 2.0) / area
-
-
-def orientation_deg(runs: Runs) -> FloatArray:
-    """Angle of the long axis from the x axis, counter-clockwise as displayed, in [-90, 90).
-
-    The long axis is that of the second moments (of the ellipse of the same moments). NaN for a mask without one, such
-    as a pixel, a square or a disc.
-    """
-    x, y = centroid_px(runs)
-    length = runs.bottom - runs.top
-    dx = runs.column + 0.5 - x[runs.particle]
-    dy = (runs.top + runs.bottom) / 2.0 - y[runs.particle]
-    xx, xy = runs.total(length * dx**2), runs.total(length * dx * dy)
-    yy = runs.total(length * dy**2 + (length**3 - length) / 12.0)  # a run's own spread about its middle
-    # y points down, so the angle of the moments turns clockwise as displayed
-    angle = -0.5 * np.rad2deg(np.arctan2(2.0 * xy, xx - yy))
-    return np.where(np.hypot(2.0 * xy, xx - yy) > ISOTROPIC * (xx + yy), (angle + 90.0) % 180.0 - 90.0, np.nan)
 
 
 def perimeter_px(runs: Runs) -> FloatArray:
@@ -73,13 +49,60 @@ def perimeter_px(runs: Runs) -> FloatArray:
     return np.where(area > 0, np.pi / 4.0 * (upright + diagonal / np.sqrt(2.0)), np.nan)
 
 
-def circularity(area: FloatArray, perimeter: FloatArray) -> FloatArray:
-    """√(4 π A / P²) in (0, 1], 1 for a disc (ISO 9276-6).
+def convex_perimeter_px(hulls: Polygons) -> FloatArray:
+    """Crofton's perimeter, in the same 4 directions, of the convex hull (of pixel centres) of N masks.
 
-    At most 1 by definition; estimated from pixels, a disc of few pixels would exceed it (1.01 at 20 px diameter,
-    1.3 for a single pixel), so the value is cut there.
+    A line meets a convex shape once, so the intercepts are the lines between the first and the last pixel. That makes
+    the convexity of a mask without dents 1 at any angle, where an exact perimeter over Crofton's would be 1 ± 5 %.
     """
-    return np.minimum(np.sqrt(4.0 * np.pi * area) / perimeter, 1.0)
+    result = np.full(len(hulls.first) - 1, np.nan)
+    some = hulls.corners > 0
+    if not some.any():
+        return result
+    x, y = hulls.points[:, 0], hulls.points[:, 1]
+    places = np.stack([x, y, x + y, x - y])
+    ends = [function.reduceat(places, hulls.first[:-1][some], axis=1) for function in (np.maximum, np.minimum)]
+    lines = ends[0] - ends[1] + 1
+    result[some] = np.pi / 4.0 * (lines[0] + lines[1] + (lines[2] + lines[3]) / np.sqrt(2.0))
+    return result
+
+
+def polygon_perimeter(polygons: Polygons) -> FloatArray:
+    """Length of the outline of N polygons."""
+    edges = polygons.points[polygons.following()] - polygons.points
+    length = polygons.total(np.sqrt((edges**2).sum(axis=1)))
+    return np.where(polygons.corners > 0, length, np.nan)
+
+
+def polygon_sizes(polygons: Polygons) -> tuple[FloatArray, FloatArray]:
+    """Extents (N,) along x and y of N polygons."""
+    result = np.full((2, len(polygons.first) - 1), np.nan)
+    some = polygons.corners > 0
+    if some.any():
+        first = polygons.first[:-1][some]
+        low, high = (function.reduceat(polygons.points, first) for function in (np.minimum, np.maximum))
+        result[:, some] = (high - low).T
+    return result[0], result[1]
+
+
+def form_factor(area: FloatArray, perimeter: FloatArray) -> FloatArray:
+    """4 π A / P² in (0, 1], 1 for a disc; paper 003 calls it roundness, skimage users circularity.
+
+    At most 1 by definition; estimated from pixels, a disc of few pixels would exceed it (1.02 at 20 px diameter,
+    1.6 for a single pixel), so the value is cut there.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.minimum(4.0 * np.pi * area / perimeter**2, 1.0)
+
+
+def circularity(area: FloatArray, perimeter: FloatArray) -> FloatArray:
+    """√(4 π A / P²) in (0, 1], 1 for a disc (ISO 9276-6): the square root of the form factor."""
+    return np.sqrt(form_factor(area, perimeter))
+
+
+def roundness(area: FloatArray, longest: FloatArray) -> FloatArray:
+    """4 A / (π Fmax²) in (0, 1], 1 for a disc: the square of ISO 9276-6's compactness. longest: max Feret diameter."""
+    return np.minimum(4.0 * area / (np.pi * longest**2), 1.0)
 
 
 def touches_border(runs: Runs) -> NDArray[np.bool_]:
@@ -87,7 +110,3 @@ def touches_border(runs: Runs) -> NDArray[np.bool_]:
     height, width = runs.size
     at_border = (runs.column == 0) | (runs.column == width - 1) | (runs.top == 0) | (runs.bottom == height)
     return runs.total(at_border.astype(np.float64)) > 0
-
-
-def _or_nan(area: FloatArray) -> FloatArray:
-    return np.where(area > 0, area, np.nan)

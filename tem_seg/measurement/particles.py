@@ -1,8 +1,9 @@
-"""particles.csv: one row a particle, unit in every column name (docs/results-format.md)."""
+"""particles.csv: one row a particle, unit in every column name (docs/results-format.md, docs/measurands.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,143 +12,136 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.core.types import Rle
-from tem_seg.data.annotations import has_masks, has_rotated_boxes, rotated_boxes_of
+from tem_seg.data.annotations import has_masks
 from tem_seg.data.atomic import replacing
-from tem_seg.data.coco import CocoDataset, ImageRecord, as_rle
-from tem_seg.data.rle import encode_crop
-from tem_seg.measurement import hull, measurands
-from tem_seg.measurement.boxes import measure_rotated_boxes
+from tem_seg.data.coco import CocoDataset, ImageRecord
+from tem_seg.measurement import contacts, counting
+from tem_seg.measurement.counting import Effect, Rules
+from tem_seg.measurement.masks import LENGTHS, SHAPES
+from tem_seg.measurement.micrograph import Row, mask_of, measure_rows, unit_of
 from tem_seg.measurement.runs import runs_of
 
-LENGTHS = {"area": 2, "equivalent_diameter": 1, "min_feret": 1, "max_feret": 1}
-"""Measurands with a unit, and the power of the pixel size that turns them into nm."""
-SHAPES = (
-    "aspect_ratio", "solidity", "circularity", "orientation_deg", "centroid_x_px", "centroid_y_px", "touches_border",
-)  # fmt: skip
+AROUND = {"nearest_edge": 1, "nearest_centre": 1}
+NEIGHBOURS = ("touches_particle", "overlaps", "agglomerate")
+GREY = ("grey_mean", "grey_background")
 KEYS = ("image_id", "image", "particle", "category", "score")
 CARRIED = ("confidence", "edge_sd_px")
 """What results may say of themselves once they have been calibrated (evaluation.calibration.applied)."""
+Rows = Mapping[int, Sequence[Row]]
+Pixels = Callable[[ImageRecord], NDArray[np.float32]]
 
 
-def measure_masks(masks: Sequence[Rle], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    """N masks of one frame ``size`` (H, W) → measurand: (N,); lengths in px, NaN for an empty mask (its area is 0).
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """particles: those that count. measured: all that were measured, with the same columns. effects: of each rule."""
 
-    Keys: those of LENGTHS with ``_px``, and SHAPES. aspect_ratio = max Feret / min Feret >= 1, whatever the angle;
-    solidity = area / number of pixels in the convex hull, in (0, 1].
-    """
-    runs = runs_of(masks, size)
-    area = measurands.area_px(runs)
-    hulls = hull.centre_hulls(runs)
-    outlines = hull.outlines(hulls)
-    min_feret, max_feret = hull.min_feret(outlines), hull.max_feret(outlines)
-    x, y = measurands.centroid_px(runs)
-    with np.errstate(invalid="ignore"):  # 0 / 0 of an empty mask
-        solidity = area / hull.convex_area_px(hulls)
-    return {
-        "area_px": area,
-        "equivalent_diameter_px": measurands.equivalent_diameter(area),
-        "min_feret_px": min_feret,
-        "max_feret_px": max_feret,
-        "aspect_ratio": max_feret / min_feret,
-        "solidity": solidity,
-        "circularity": measurands.circularity(area, measurands.perimeter_px(runs)),
-        "orientation_deg": measurands.orientation_deg(runs),
-        "centroid_x_px": x,
-        "centroid_y_px": y,
-        "touches_border": measurands.touches_border(runs),
-    }
+    particles: pd.DataFrame
+    measured: pd.DataFrame
+    effects: list[Effect]
 
 
-def measure_mask(crop: NDArray[np.bool_], x0: int, y0: int, size: tuple[int, int]) -> dict[str, Any]:
-    """One mask, cut out as crop (h, w) bool with its top-left pixel at (x0, y0) of a frame (H, W)."""
-    return {name: values[0].item() for name, values in measure_masks([encode_crop(crop, x0, y0, size)], size).items()}
+def counted(
+    dataset: CocoDataset, rows: Rows, rules: Rules, *, min_score: float = 0.0, subpixel: bool = True,
+    pixels: Pixels | None = None,
+) -> Counted:  # fmt: skip
+    """The particles that count by the ``rules``, as :func:`particle_table` measures them, and what each rule did."""
+    table = particle_table(dataset, rows, min_score=min_score, rules=rules, subpixel=subpixel, pixels=pixels)
+    effects = []
+    if rules.aggregated == "split":
+        unsplit = replace(rules, aggregated="count")
+        whole = particle_table(dataset, rows, min_score=min_score, rules=unsplit, subpixel=subpixel)
+        effects.append(counting.effect_of("aggregated", "split", whole, table))
+    frames = {image.id: (image.height, image.width) for image in dataset.images}
+    left, more = counting.apply(table, rules, frames)
+    return Counted(left, table, effects + more)
 
 
 def particle_table(
-    dataset: CocoDataset, rows: Mapping[int, Sequence[Mapping[str, Any]]], *, min_score: float = 0.0,
-    exclude_border: bool = False,
+    dataset: CocoDataset, rows: Rows, *, min_score: float = 0.0, rules: Rules | None = None, subpixel: bool = True,
+    pixels: Pixels | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Measures results or annotations, given by image id (``results.by_image``, ``dataset.annotations``).
 
-    Masks are measured; where an image's particles have none, their rotated boxes (see ``measure_rotated_boxes``).
-    min_score: results below it are left out (annotations have no score and stay). exclude_border: so are particles
-    that touch the image's border. Empty masks are no particles. ``particle`` is the place, from 1, in the image's
-    list as given. Lengths are in nm where the image's pixel size is known, else in px; a table that mixes both has
-    both sets of columns, NaN where not applicable. Calibrated results add ``confidence`` and the length ``edge_sd``.
+    Masks are measured, on their contours where rows carry them and ``subpixel`` says so; where an image's particles
+    have none, their rotated boxes (see ``measure_rotated_boxes``). min_score: results below it are left out
+    (annotations have no score and stay). Empty masks are no particles. ``particle`` is the place, from 1, in the
+    image's list as given. Lengths are in nm where the image's pixel size is known, else in px; a table that mixes both
+    has both sets of columns, NaN where not applicable. Calibrated results add ``confidence`` and the length
+    ``edge_sd``. pixels: an image's micrograph (H, W), for the columns of grey levels. rules: masks of several particles
+    are looked for and split, and neighbours are large enough, as they say; all particles stay in the table, with
+    weight 1 (:func:`counted` applies the rest).
     """
     images = [image for image in dataset.images if image.id in rows]
     if unknown := sorted(set(rows) - {image.id for image in images}):
         raise UserError(f"{dataset.path} holds no image with id {', '.join(map(str, unknown[:10]))}")
-    tables = [_measure_image(dataset, image, rows[image.id], min_score) for image in images]
-    known = [image.pixel_size_nm is not None for image in images] or [False]
-    units = [unit for unit, used in (("nm", any(known)), ("px", not all(known))) if used]
+    rules = rules or Rules()
+    tables = [_measure_image(dataset, image, rows[image.id], min_score, rules, subpixel, pixels) for image in images]
     carried = {key for key in CARRIED if any(key in row for image in images for row in rows[image.id])}
-    names = [*LENGTHS, *(["edge_sd"] if "edge_sd_px" in carried else [])]
-    lengths = [_column(name, unit) for unit in units for name in names]
-    keys = [*KEYS, *(["confidence"] if "confidence" in carried else [])]
-    columns = [*keys, *lengths, *SHAPES, "pixel_size_nm", "pixel_size_source"]
+    columns = _columns([unit_of(image)[0] for image in images], carried, rules, pixels is not None)
     filled = [table for table in tables if len(table)]
     result = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({name: [] for name in columns})
-    if exclude_border and filled:
-        result = result[~result["touches_border"]].reset_index(drop=True)
     return result.reindex(columns=columns)
 
 
+def _columns(units: list[str], carried: set[str], rules: Rules, grey: bool) -> list[str]:
+    """The table's columns, in order, whether or not there are particles."""
+    names = [*LENGTHS, *(["edge_sd"] if "edge_sd_px" in carried else []), *AROUND]
+    lengths = [_column(name, unit) for unit in ("nm", "px") if unit in (units or ["px"]) for name in names]
+    keys = [*KEYS[:3], *({"split": ["part"], "exclude": ["parts"]}.get(rules.aggregated, [])), *KEYS[3:]]
+    keys += ["confidence"] if "confidence" in carried else []
+    return [*keys, *lengths, *SHAPES, *NEIGHBOURS, *(GREY if grey else ()), "weight", "pixel_size_nm",
+            "pixel_size_source"]  # fmt: skip
+
+
 def _measure_image(
-    dataset: CocoDataset, image: ImageRecord, rows: Sequence[Mapping[str, Any]], min_score: float
-) -> pd.DataFrame:
+    dataset: CocoDataset, image: ImageRecord, rows: Sequence[Row], min_score: float, rules: Rules, subpixel: bool,
+    pixels: Pixels | None,
+) -> pd.DataFrame:  # fmt: skip
+    unit, scale = unit_of(image)
     kept = [(place + 1, row) for place, row in enumerate(rows) if row.get("score", np.inf) >= min_score]
-    measured = _measured([row for _, row in kept], image)
+    levels = None if pixels is None or not kept else pixels(image)
+    owner, measured = measure_rows([row for _, row in kept], image, rules, subpixel=subpixel, pixels=levels)
+    own = [kept[index][1] for index in owner.tolist()]
     columns: dict[str, Any] = {
         "image_id": image.id,
         "image": image.path.name,
-        "particle": np.array([place for place, _ in kept], np.int64),
-        "category": [_category(dataset, row, image) for _, row in kept],
+        "particle": np.array([kept[index][0] for index in owner.tolist()], np.int64),
+        "category": [_category(dataset, row, image) for row in own],
+        "weight": 1.0,
+        "pixel_size_nm": image.pixel_size_nm or np.nan,
+        "pixel_size_source": image.pixel_size_source,
     }
-    carried = {key: _numbers(key, [row for _, row in kept]) for key in ("score", *CARRIED)}
-    unit, scale = ("px", 1.0) if image.pixel_size_nm is None else ("nm", image.pixel_size_nm)
+    carried = {key: _numbers(key, own) for key in ("score", *CARRIED)}
     columns |= {"score": carried["score"], "confidence": carried["confidence"]}
     columns[_column("edge_sd", unit)] = carried["edge_sd_px"] * scale
-    columns |= {_column(name, unit): measured[f"{name}_px"] * scale**power for name, power in LENGTHS.items()}
-    columns |= {name: measured[name] for name in SHAPES}
-    columns |= {"pixel_size_nm": image.pixel_size_nm or np.nan, "pixel_size_source": image.pixel_size_source}
+    powers = LENGTHS | AROUND
+    columns |= {_column(name, unit): measured[f"{name}_px"] * scale**power for name, power in powers.items()}
+    columns |= {name: values for name, values in measured.items() if name.removesuffix("_px") not in powers}
     table: pd.DataFrame = pd.DataFrame(columns)[measured["area_px"] != 0]  # NaN stays: a box does not know it
     return table
 
 
-def _numbers(key: str, rows: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+def covered_px(dataset: CocoDataset, rows: Rows, min_score: float = 0.0) -> dict[int, float]:
+    """Pixels that lie in at least one mask, by image id; images whose particles have no masks are left out."""
+    found = {}
+    for image in dataset.images:
+        kept = [row for row in rows.get(image.id, ()) if row.get("score", np.inf) >= min_score]
+        if has_masks(kept):
+            masks = [mask_of(row, image) for row in kept]
+            found[image.id] = contacts.covered_px(runs_of(masks, (image.height, image.width)))
+    return found
+
+
+def _numbers(key: str, rows: Sequence[Row]) -> NDArray[np.float64]:
     """A number that rows may carry (N,), NaN where they do not."""
     return np.array([np.nan if row.get(key) is None else row[key] for row in rows], np.float64)
-
-
-def _measured(rows: Sequence[Mapping[str, Any]], image: ImageRecord) -> dict[str, NDArray[Any]]:
-    size = (image.height, image.width)
-    if has_masks(rows) or not has_rotated_boxes(rows):
-        return measure_masks([_mask(row, image) for row in rows], size)
-    return measure_rotated_boxes(rotated_boxes_of(rows), size)
 
 
 def _column(name: str, unit: str) -> str:
     return f"{name}_nm2" if (name, unit) == ("area", "nm") else f"{name}_{unit}"
 
 
-def _mask(row: Mapping[str, Any], image: ImageRecord) -> Rle:
-    if row.get("segmentation") is None:
-        raise UserError(
-            f"a particle in image {image.id} ({image.path.name}) has no mask and no rotated box: an upright box does "
-            "not know its size, so use a model with masks or rotated boxes, or leave out the 'measure' stage"
-        )
-    mask = as_rle(row["segmentation"], (image.height, image.width))
-    if tuple(mask["size"]) != (image.height, image.width):
-        raise UserError(
-            f"a mask in image {image.id} ({image.path.name}) has size {mask['size']}, the image "
-            f"{[image.height, image.width]}: were the predictions made on another version of this dataset?"
-        )
-    return mask
-
-
-def _category(dataset: CocoDataset, row: Mapping[str, Any], image: ImageRecord) -> str:
+def _category(dataset: CocoDataset, row: Row, image: ImageRecord) -> str:
     if row["category_id"] not in dataset.category_ids:
         raise UserError(
             f"a particle in image {image.id} has category {row['category_id']}, which {dataset.path} does not know: "

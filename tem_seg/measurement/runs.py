@@ -36,6 +36,13 @@ class Runs:
         """Sum of a value a run (R,) → (N,) float64 a particle; 0 for an empty mask."""
         return np.bincount(self.particle, weights=values, minlength=self.count).astype(np.float64)
 
+    def only(self, chosen: NDArray[np.bool_]) -> Runs:
+        """The masks where ``chosen`` (N,) is true, numbered anew."""
+        kept = chosen[self.particle]
+        number = np.cumsum(chosen) - 1
+        parts = (values[kept] for values in (self.column, self.top, self.bottom))
+        return Runs(int(chosen.sum()), self.size, number[self.particle[kept]], *parts)
+
 
 def runs_of(masks: Sequence[Rle], size: tuple[int, int]) -> Runs:
     """N masks of one frame ``size`` (H, W) → Runs. Runs that go on in the next column are cut at the column's end."""

@@ -292,7 +292,7 @@ def test_real_label_maps_come_back(data_dir: Path) -> None:
     """COCO → label map of real images: the ground and the number of labels are as their owners made them."""
     for image, instances in islice(Emps(data_dir / "emps").read("val"), 3):
         segmap = read_micrograph(data_dir / "emps" / "segmaps" / Path(image["file_name"]).name).pixels
-        labels = export_formats.label_map(coco.annotations_of(instances, 1, [1], 1), instances.size)
+        labels = export_formats.label_map(instances.segmentations, instances.size)
         np.testing.assert_array_equal(labels > 0, segmap > 0)
         pairs = np.unique(labels * 2.0**16 + segmap)
         assert len(pairs) == len(instances) + 1, "one label for each of theirs"

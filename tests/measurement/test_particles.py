@@ -13,16 +13,26 @@ from measurement_shapes import blobs, encoded, shape
 from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.data.coco import CocoDataset, ImageRecord
-from tem_seg.measurement.particles import measure_mask, measure_masks, particle_table, read_table, write_table
+from tem_seg.measurement.counting import Rules
+from tem_seg.measurement.masks import measure_mask, measure_masks
+from tem_seg.measurement.particles import counted, particle_table, read_table, write_table
 
 SIZE = (100, 120)
-NM = ["area_nm2", "equivalent_diameter_nm", "min_feret_nm", "max_feret_nm"]
-PX = ["area_px", "equivalent_diameter_px", "min_feret_px", "max_feret_px"]
-HEAD = ["image_id", "image", "particle", "category", "score"]
-TAIL = [
-    "aspect_ratio", "solidity", "circularity", "orientation_deg", "centroid_x_px", "centroid_y_px", "touches_border",
-    "pixel_size_nm", "pixel_size_source",
+LENGTHS = [
+    "equivalent_diameter", "min_feret", "max_feret", "max_feret_orthogonal", "x_size", "y_size", "rectangle_width",
+    "rectangle_length", "ellipse_major", "ellipse_minor", "perimeter",
 ]  # fmt: skip
+AROUND = ["nearest_edge", "nearest_centre"]
+NM = ["area_nm2", *(f"{name}_nm" for name in LENGTHS)]
+PX = [f"{name}_px" for name in ("area", *LENGTHS)]
+AROUND_NM, AROUND_PX = ([f"{name}_{unit}" for name in AROUND] for unit in ("nm", "px"))
+ALL_NM, ALL_PX = [*NM, *AROUND_NM], [*PX, *AROUND_PX]
+HEAD = ["image_id", "image", "particle", "category", "score"]
+SHAPES = [
+    "aspect_ratio", "aspect_ratio_xy", "ellipse_ratio", "solidity", "extent", "convexity", "circularity", "form_factor",
+    "roundness", "orientation_deg", "centroid_x_px", "centroid_y_px", "shape_class", "outline", "touches_border",
+]  # fmt: skip
+TAIL = [*SHAPES, "touches_particle", "overlaps", "agglomerate", "weight", "pixel_size_nm", "pixel_size_source"]
 
 
 def dataset_of(*pixel_sizes_nm: float | None) -> CocoDataset:
@@ -40,7 +50,7 @@ def row(mask: np.ndarray, x0: int, y0: int, score: float | None = 0.9, category_
 
 def test_columns_and_figures_of_a_calibrated_image() -> None:
     table = particle_table(dataset_of(0.5), {1: [row(np.ones((10, 20), bool), 30, 40, category_id=3)]})
-    assert list(table.columns) == [*HEAD, *NM, *TAIL]
+    assert list(table.columns) == [*HEAD, *NM, *AROUND_NM, *TAIL]
     found = table.iloc[0].to_dict()
     assert [found[key] for key in HEAD] == [1, "im1.png", 1, "cube", 0.9]
     assert found["area_nm2"] == 50.0
@@ -53,7 +63,7 @@ def test_columns_and_figures_of_a_calibrated_image() -> None:
 
 def test_pixels_are_never_called_nm() -> None:
     table = particle_table(dataset_of(None), {1: [row(np.ones((10, 20), bool), 30, 40)]})
-    assert list(table.columns) == [*HEAD, *PX, *TAIL]
+    assert list(table.columns) == [*HEAD, *PX, *AROUND_PX, *TAIL]
     assert (table["area_px"][0], table["min_feret_px"][0]) == (200.0, 10.0)
     assert table["pixel_size_nm"].isna().all()
     assert table["pixel_size_source"].isna().all()
@@ -63,7 +73,9 @@ def test_calibrated_results_add_their_confidence_and_edge() -> None:
     sure = row(np.ones((10, 20), bool), 30, 40) | {"confidence": 0.7, "edge_sd_px": 0.6}
     unsure = row(np.ones((5, 5), bool), 5, 5) | {"confidence": 0.2, "edge_sd_px": None}
     table = particle_table(dataset_of(0.5, None), {1: [sure, unsure], 2: [sure]})
-    assert list(table.columns) == [*HEAD, "confidence", *NM, "edge_sd_nm", *PX, "edge_sd_px", *TAIL]
+    assert list(table.columns) == [
+        *HEAD, "confidence", *NM, "edge_sd_nm", *AROUND_NM, *PX, "edge_sd_px", *AROUND_PX, *TAIL,
+    ]  # fmt: skip
     assert table["confidence"].tolist() == [0.7, 0.2, 0.7]
     assert table["edge_sd_nm"][0] == pytest.approx(0.3) and table["edge_sd_px"][2] == 0.6
     assert table["edge_sd_nm"].isna().tolist() == [False, True, True]
@@ -72,7 +84,7 @@ def test_calibrated_results_add_their_confidence_and_edge() -> None:
 def test_a_mixed_table_has_both_and_leaves_out_what_does_not_apply() -> None:
     square = np.ones((10, 10), bool)
     table = particle_table(dataset_of(2.0, None), {1: [row(square, 5, 5)], 2: [row(square, 5, 5)]})
-    assert list(table.columns) == [*HEAD, *NM, *PX, *TAIL]
+    assert list(table.columns) == [*HEAD, *NM, *AROUND_NM, *PX, *AROUND_PX, *TAIL]
     assert table["min_feret_nm"].tolist() == pytest.approx([20.0, np.nan], nan_ok=True)
     assert table["min_feret_px"].tolist() == pytest.approx([np.nan, 10.0], nan_ok=True)
 
@@ -80,12 +92,12 @@ def test_a_mixed_table_has_both_and_leaves_out_what_does_not_apply() -> None:
 def test_twice_the_pixel_size_gives_twice_the_lengths() -> None:
     rows = {1: [row(mask, 10, 10) for mask in blobs(0, 6)]}
     one, two = particle_table(dataset_of(0.7), rows), particle_table(dataset_of(1.4), rows)
-    assert (two[NM] / one[NM]).to_numpy() == pytest.approx(np.tile([4.0, 2.0, 2.0, 2.0], (6, 1)))
-    assert two[TAIL[:7]].equals(one[TAIL[:7]])
+    assert (two[NM] / one[NM]).to_numpy() == pytest.approx(np.tile([4.0] + [2.0] * len(LENGTHS), (6, 1)))
+    assert two[SHAPES].equals(one[SHAPES])
 
 
 def test_rotation_by_a_right_angle_keeps_sizes_and_shapes() -> None:
-    keys = [*PX, "aspect_ratio", "solidity", "circularity"]
+    keys = [key for key in (*PX, *SHAPES[:9]) if key not in ("x_size_px", "y_size_px", "aspect_ratio_xy")]
     upright = measure_masks(*encoded(blobs(4), (60, 60)))
     turned = measure_masks(*encoded([np.rot90(mask) for mask in blobs(4)], (60, 60)))
     for key in keys:
@@ -104,7 +116,7 @@ def test_shuffled_rows_give_the_same_particles() -> None:
     order = rng.permutation(len(rows))
     table = particle_table(dataset_of(1.0), {1: rows})
     shuffled = particle_table(dataset_of(1.0), {1: [rows[i] for i in order]})
-    columns = [*NM, *TAIL[:7]]
+    columns = [*NM, *SHAPES]
     assert shuffled[columns].equals(table[columns].iloc[order].reset_index(drop=True))
 
 
@@ -114,19 +126,19 @@ def test_filters_keep_the_place_in_the_list() -> None:
     dataset = dataset_of(1.0)
     assert particle_table(dataset, rows)["particle"].tolist() == [1, 2, 4]  # an empty mask is no particle
     assert particle_table(dataset, rows, min_score=0.5)["particle"].tolist() == [1, 2]
-    inside = particle_table(dataset, rows, exclude_border=True)
+    inside = counted(dataset, rows, Rules(border="exclude")).particles
     assert inside["particle"].tolist() == [1, 4]
     assert inside.index.tolist() == [0, 1]
     assert particle_table(dataset, {1: [row(pixel, 9, 9, None)]}, min_score=0.99)["score"].isna().tolist() == [True]
 
 
-@pytest.mark.parametrize(("sizes", "units"), [((1.0,), NM), ((None,), PX), ((1.0, None), [*NM, *PX])])
+@pytest.mark.parametrize(("sizes", "units"), [((1.0,), ALL_NM), ((None,), ALL_PX), ((1.0, None), [*ALL_NM, *ALL_PX])])
 def test_no_particles_leave_the_columns(sizes: tuple[float | None, ...], units: list[str], tmp_path: Path) -> None:
     dataset = dataset_of(*sizes)
     table = particle_table(dataset, dataset.annotations)
     assert (len(table), list(table.columns)) == (0, [*HEAD, *units, *TAIL])
     everything_excluded = {1: [row(np.ones((4, 4), bool), 0, 0)]}
-    assert len(particle_table(dataset, everything_excluded, exclude_border=True)) == 0
+    assert len(counted(dataset, everything_excluded, Rules(border="exclude")).particles) == 0
     write_table(tmp_path / "particles.csv", table)
     assert list(read_table(tmp_path / "particles.csv").columns) == list(table.columns)
 
@@ -146,7 +158,8 @@ def test_a_particle_as_large_as_the_image() -> None:
 
 def test_an_empty_mask_is_undefined() -> None:
     found = measure_mask(np.zeros((3, 3), bool), 2, 2, SIZE)
-    assert (found.pop("area_px"), found.pop("touches_border")) == (0.0, False)
+    assert (found.pop("area_px"), found.pop("touches_border"), found.pop("outline")) == (0.0, False, "mask")
+    assert found.pop("shape_class") is None
     assert np.isnan(list(found.values())).all()
 
 

@@ -26,9 +26,9 @@ MADE_ANEW = {"id", "image_id", "category_id", "bbox", "area", "segmentation", "r
 class CocoFolder:
     """Reader of one COCO file a split, each optional but one; image names are relative to the COCO file's folder.
 
-    Classes are matched by name, so ids may differ between files, names not. Every image is opened: it must be whole
-    and as large as the file says. Pixel size: ``pixel_size_nm`` (all images), else the COCO file's, else the image's
-    own calibration, else none.
+    Classes are matched by name, so ids may differ between files, names not; with ``one_class`` every particle is of
+    that one, whatever the files call it. Every image is opened: it must be whole and as large as the file says. Pixel
+    size: ``pixel_size_nm`` (all images), else the COCO file's, else the image's own calibration, else none.
     """
 
     def __init__(
@@ -37,12 +37,13 @@ class CocoFolder:
         val: str | Path | None = None,
         test: str | Path | None = None,
         pixel_size_nm: float | None = None,
+        one_class: str | None = None,
     ) -> None:
         given = {"train": train, "val": val, "test": test}
         self.files = {split: Path(path) for split, path in given.items() if path is not None}
         if not self.files:
             raise UserError("no dataset given: set dataset.reader.train=<COCO json file> (and val, test)")
-        self.pixel_size_nm = pixel_size_nm
+        self.pixel_size_nm, self.one_class = pixel_size_nm, one_class
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -51,15 +52,15 @@ class CocoFolder:
 
     @property
     def categories(self) -> tuple[str, ...]:
-        """Class names in the order of the first file."""
-        return tuple(self._datasets[self.splits[0]].categories)
+        """Class names in the order of the first file, or the only one."""
+        return (self.one_class,) if self.one_class else tuple(self._datasets[self.splits[0]].categories)
 
     @cached_property
     def _datasets(self) -> dict[str, coco.CocoDataset]:
         datasets = {split: coco.read(path) for split, path in self.files.items()}
         first = datasets[self.splits[0]]
         for split, dataset in datasets.items():
-            if set(dataset.categories) != set(first.categories):
+            if not self.one_class and set(dataset.categories) != set(first.categories):
                 raise UserError(
                     f"classes differ: {first.path} has {sorted(first.categories)}, {dataset.path} ({split}) has "
                     f"{sorted(dataset.categories)}; give all files the same list of categories"
@@ -74,13 +75,14 @@ class CocoFolder:
             for image in dataset.images:
                 digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
             digests[split] = digest.hexdigest()
-        return {"dataset": "coco", "pixel_size_nm": self.pixel_size_nm, "files": digests}
+        merged = {"one_class": self.one_class} if self.one_class else {}
+        return {"dataset": "coco", "pixel_size_nm": self.pixel_size_nm, "files": digests} | merged
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
         """Images of ``split`` in the file's order. Raises UserError naming every image that cannot be used."""
         check_split(self, split)
         dataset = self._datasets[split]
-        label_of = [self.categories.index(name) for name in dataset.categories]
+        label_of = [0 if self.one_class else self.categories.index(name) for name in dataset.categories]
         for record, image in zip(dataset.images, self._images(dataset), strict=True):
             yield image, _instances(record, dataset.annotations[record.id], label_of)
 

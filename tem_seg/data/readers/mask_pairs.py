@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Instances, Modality
-from tem_seg.data.images import SUFFIXES, read_micrograph
+from tem_seg.data.images import SUFFIXES, read_micrograph, refuse_huge
 from tem_seg.data.readers.emps import instances_of
 from tem_seg.data.readers.open_formats import open_raster
 from tem_seg.data.readers.protocol import check_split
@@ -35,7 +35,8 @@ class MaskPairs:
     group of its own: where images of one sample must stay together, write a COCO file a split instead.
 
     Masks (0 or black is background): label maps of 8, 16 or 32 bit, one value a particle; binary masks, one particle
-    for each connected region; colour-coded ones, one colour a particle.
+    for each connected region; colour-coded ones, one colour a particle. connectivity: 8, or 4 where regions that
+    touch at corners alone are apart (neighbours parted by a line of one pixel).
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class MaskPairs:
         category: str = "particle",
         modality: str = "unknown",
         pixel_size_nm: float | None = None,
+        connectivity: int = 8,
     ) -> None:
         if images is None:
             raise UserError("mask_pairs: no folder given: set dataset.reader.images=<folder of micrographs> and masks=")
@@ -59,6 +61,9 @@ class MaskPairs:
             raise UserError(f"mask_pairs: modality must be one of {', '.join(Modality)}, got {modality!r}")
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise UserError(f"mask_pairs: pixel_size_nm must be positive, got {pixel_size_nm}")
+        if connectivity not in (4, 8):
+            raise UserError(f"mask_pairs: connectivity must be 4 or 8, got {connectivity!r}")
+        self.connectivity = connectivity
         self.categories: tuple[str, ...] = (category,)
         self.modality, self.pixel_size_nm = modality, pixel_size_nm
 
@@ -80,7 +85,7 @@ class MaskPairs:
         return {
             "dataset": "mask_pairs", "splits": self.shares, "category": self.categories[0], "modality": self.modality,
             "pixel_size_nm": self.pixel_size_nm, "files": digest.hexdigest(),
-        }  # fmt: skip
+        } | ({} if self.connectivity == 8 else {"connectivity": self.connectivity})  # fmt: skip
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
         """Images of ``split`` in the order of their names."""
@@ -90,7 +95,8 @@ class MaskPairs:
                 yield self._pair(image, mask)
 
     def _pair(self, image: Path, mask: Path) -> tuple[dict[str, Any], Instances]:
-        micrograph, labels = read_micrograph(image, pixel_size_nm=self.pixel_size_nm), read_labels(mask)
+        micrograph = read_micrograph(image, pixel_size_nm=self.pixel_size_nm)
+        labels = read_labels(mask, self.connectivity)
         height, width = micrograph.pixels.shape
         if labels.shape != (height, width):
             raise UserError(
@@ -142,31 +148,40 @@ def _by_stem(paths: Iterator[Path]) -> dict[str, Path]:
 # ----------------------------------------------------------------------------------------------------- masks
 
 
-def read_labels(path: Path) -> NDArray[np.int32]:
+def read_labels(path: Path, connectivity: int = 8) -> NDArray[np.int32]:
     """A mask file → labels (H, W) int32, 0 = background, one id a particle. UserError for one that cannot be right."""
-    values = _values(path)
-    if values.ndim == 3:
-        labels, count = _from_colours(path, values)
-    else:
-        labels, count = _from_values(path, values)
-    if count == 0:
+    labels = labels_of(path, mask_frames(path, 1)[0], connectivity)
+    if not labels.any():
         raise UserError(f"{path} holds no particle: every pixel is background (0); draw some, or remove the pair")
+    return labels
+
+
+def labels_of(path: Path, values: NDArray[Any], connectivity: int = 8) -> NDArray[np.int32]:
+    """As :func:`read_labels`, from one image of :func:`mask_frames`; all 0 where there is no particle."""
+    labels, _ = _from_colours(path, values) if values.ndim == 3 else _from_values(path, values, connectivity)
     if labels.all():
         raise UserError(f"{path} has no background: the value 0 (black) must mark what is no particle")
     return labels
 
 
-def _values(path: Path) -> NDArray[Any]:
-    """Stored values (H, W), or colours (H, W, 3) where they differ from grey."""
+def mask_frames(path: Path, most: int | None = None) -> list[NDArray[Any]]:
+    """Of each image in a mask file its values (H, W), or colours (H, W, 3) where they differ from grey."""
     try:
-        with (open_tiff if path.suffix.lower().startswith(".tif") else open_raster)(path) as stack:
-            if stack.frames != 1:
+        with path.open("rb") as file:
+            is_tiff = file.read(2) in (b"II", b"MM")
+        with (open_tiff if is_tiff else open_raster)(path) as stack:
+            if most is not None and stack.frames != most:
                 raise UserError(f"{path} holds {stack.frames} images: a mask must be one; save one file a micrograph")
-            values = stack.pixels(0)
+            for index in range(stack.frames):
+                refuse_huge(path, stack.shape(index))
+            return [_values(path, stack.pixels(index)) for index in range(stack.frames)]
     except UserError:
         raise
     except Exception as error:  # the format libraries share no base class
         raise UserError(f"{path} cannot be read as a mask ({type(error).__name__}: {error})") from error
+
+
+def _values(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim == 3:
         colours = values[..., :3] if values.shape[2] >= 3 else values[..., :1]
         grey = bool((colours == colours[..., :1]).all())
@@ -178,12 +193,12 @@ def _values(path: Path) -> NDArray[Any]:
     return values.astype(np.int64) if values.dtype.kind in "bi" else values
 
 
-def _from_values(path: Path, values: NDArray[Any]) -> tuple[NDArray[np.int32], int]:
+def _from_values(path: Path, values: NDArray[Any], connectivity: int) -> tuple[NDArray[np.int32], int]:
     if values.min() < 0:
         raise UserError(f"{path} holds negative values: a mask holds 0 for background and positive ids")
     used, counts = np.unique(values[values > 0], return_counts=True)
     if len(used) == 1:  # binary: what is connected is a particle
-        count, regions = cv2.connectedComponents((values > 0).astype(np.uint8), connectivity=8)
+        count, regions = cv2.connectedComponents((values > 0).astype(np.uint8), connectivity=connectivity)
         return np.asarray(regions, np.int32), count - 1
     if values.dtype == np.uint8 and len(used) == FULL_8_BIT and _repeats(values):
         raise UserError(

@@ -23,11 +23,25 @@ MRC_MODES = (0, 1, 2, 3, 4, 6, 12, 101)
 @contextmanager
 def open_raster(path: Path) -> Iterator[Stack]:
     """PNG or JPEG, stored orientation and bit depth. Their dpi entries are for printers and calibrate nothing."""
-    decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    content = np.fromfile(path, np.uint8)
+    decoded = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if _has_its_chunks(content) else None
     if decoded is None:
         raise UserError(f"{path} is truncated or damaged: copy it again from where it came from")
     pixels = decoded if decoded.ndim == 2 else decoded[..., [2, 1, 0, 3][: decoded.shape[2]]]  # OpenCV: BGR(A)
-    yield Stack(1, lambda _: pixels, lambda _: None)
+    yield Stack(1, lambda _: pixels, lambda _: (pixels.shape[0], pixels.shape[1]), lambda _: None)
+
+
+def _has_its_chunks(content: NDArray[np.uint8]) -> bool:
+    """Whether a PNG is as long as its chunks say (True of other files): OpenCV makes room for whatever one claims."""
+    if bytes(content[:8]) != b"\x89PNG\r\n\x1a\n":
+        return True
+    place = 8
+    while place + 12 <= len(content):
+        length, kind = int.from_bytes(bytes(content[place : place + 4])), bytes(content[place + 4 : place + 8])
+        place += 12 + length
+        if kind == b"IEND":
+            break
+    return place <= len(content)
 
 
 @contextmanager
@@ -45,7 +59,10 @@ def open_mrc(path: Path) -> Iterator[Stack]:
         data = file.data.reshape(-1, *file.data.shape[-2:])
         x, y = float(file.voxel_size.x), float(file.voxel_size.y)
         yield Stack(
-            len(data), lambda i: np.array(data[i]), lambda _: calibration_of(x, y, "Å", "Å", "MRC header voxel size")
+            len(data),
+            lambda i: np.array(data[i]),
+            lambda _: (data.shape[1], data.shape[2]),
+            lambda _: calibration_of(x, y, "Å", "Å", "MRC header voxel size"),
         )
 
 
@@ -63,6 +80,7 @@ def open_hspy(path: Path) -> Iterator[Stack]:
         yield Stack(
             len(places),
             lambda i: _hspy_frame(places[i][0], places[i][2]),
+            lambda i: places[i][0]["data"].shape[-2:],
             lambda i: _hspy_calibration(places[i][1]),
             tuple(group.name.rsplit("/", 1)[-1] for group, _, _ in places),
         )

@@ -19,19 +19,37 @@ from tem_seg.core.errors import UserError
 from tem_seg.data.readers import vendor
 from tem_seg.data.readers.stack import Calibration, Stack, calibration_of
 
+TEXT_TYPES = (tifffile.DATATYPE.ASCII, tifffile.DATATYPE.BYTE, tifffile.DATATYPE.UNDEFINED)
+
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[Stack]:
     """Frames are the planes of every full-size series; thumbnails and pyramid levels are not counted."""
     with tifffile.TiffFile(path) as file:
+        _refuse_entities(path, file)
         _refuse_truncated(path, file)
         series = [(k, s) for k, s in enumerate(file.series) if not s.keyframe.is_reduced]
         places = [(k, s, i) for k, s in series for i in range(_planes(s))]
         yield Stack(
             frames=len(places),
             pixels=lambda i: _plane(path, places[i][1], places[i][2]),
+            shape=lambda i: _shape(places[i][1]),
             calibration=lambda i: _calibration(path, file, places[i][0]),
         )
+
+
+def _refuse_entities(path: Path, file: tifffile.TiffFile) -> None:
+    """No microscope writes a document type: it is how XML is made to grow without end or to read other files."""
+    for tag in file.pages.first.tags:
+        if tag.dtype not in TEXT_TYPES:
+            continue
+        file.filehandle.seek(tag.valueoffset)
+        text = file.filehandle.read(tag.valuebytecount)
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise UserError(
+                f"{path}: its XML metadata declares entities, which no microscope does: the file may be harmful; "
+                "export the micrograph as TIFF with another program"
+            )
 
 
 def _refuse_truncated(path: Path, file: tifffile.TiffFile) -> None:
@@ -42,6 +60,10 @@ def _refuse_truncated(path: Path, file: tifffile.TiffFile) -> None:
             raise UserError(
                 f"{path} is truncated: its pixels end beyond the file; copy it again from where it came from"
             )
+
+
+def _shape(series: tifffile.TiffPageSeries) -> tuple[int, int]:
+    return int(series.shape[series.axes.index("Y")]), int(series.shape[series.axes.index("X")])
 
 
 def _planes(series: tifffile.TiffPageSeries) -> int:
@@ -132,23 +154,24 @@ def _zeiss(file: tifffile.TiffFile) -> Calibration | None:
     for key in ("ap_image_pixel_size", "ap_pixel_size"):
         entry = (file.sem_metadata or {}).get(key, ())
         if len(entry) == 3 and _number(entry[1]):
-            return calibration_of(entry[1], entry[1], entry[2], entry[2], f"Zeiss CZ_SEM {key}")
+            return calibration_of(entry[1], entry[1], entry[2], entry[2], f"TIFF tag 34118 (Zeiss CZ_SEM {key})")
     return None
 
 
 def _fei(file: tifffile.TiffFile) -> Calibration | None:
     """Tags 34680 and 34682, in metres: the scan's pixel size, else the field of view over the resolution."""
     metadata = file.fei_metadata or {}
+    tag = f"TIFF tag {34682 if 34682 in file.pages.first.tags else 34680}"
     beam, image = metadata.get("Beam", {}), metadata.get("Image", {})
     for section in (beam.get("Scan"), "Scan"):
         scan = metadata.get(section, {})
         sizes = [_number(scan.get(key)) for key in ("PixelWidth", "PixelHeight")]
         if all(sizes):
-            return calibration_of(sizes[0], sizes[1], "m", "m", f"FEI {section} PixelWidth")
+            return calibration_of(sizes[0], sizes[1], "m", "m", f"{tag} (FEI {section} PixelWidth)")
     field = [_number(metadata.get(beam.get("Beam"), {}).get(key)) for key in ("HFW", "VFW")]
     counts = [_number(image.get(key)) for key in ("ResolutionX", "ResolutionY")]
     if field[0] and field[1] and counts[0] and counts[1]:
-        return calibration_of(field[0] / counts[0], field[1] / counts[1], "m", "m", "FEI HFW over ResolutionX")
+        return calibration_of(field[0] / counts[0], field[1] / counts[1], "m", "m", f"{tag} (FEI HFW over ResolutionX)")
     return None
 
 
@@ -157,19 +180,21 @@ def _tvips(file: tifffile.TiffFile) -> Calibration | None:
     metadata = file.tvips_metadata or {}
     if metadata.get("Version") != 2:
         return None
-    return calibration_of(metadata.get("PixelSizeX"), metadata.get("PixelSizeY"), "nm", "nm", "TVIPS PixelSizeX")
+    x, y = metadata.get("PixelSizeX"), metadata.get("PixelSizeY")
+    return calibration_of(x, y, "nm", "nm", "TIFF tag 37706 (TVIPS PixelSizeX)")
 
 
 def _gatan(file: tifffile.TiffFile) -> Calibration | None:
     """Private tags of DigitalMicrograph: 65003, 65004 units and 65009, 65010 scales of x and y."""
     unit_x, unit_y, x, y = (file.pages.first.tags.valueof(code) for code in (65003, 65004, 65009, 65010))
-    return calibration_of(_number(x), _number(y), unit_x, unit_y, "DigitalMicrograph TIFF tags")
+    return calibration_of(_number(x), _number(y), unit_x, unit_y, "TIFF tag 65009 (DigitalMicrograph)")
 
 
 def _olympus(file: tifffile.TiffFile) -> Calibration | None:
     """Tag 33560 (Olympus SIS cameras): metres."""
     metadata = file.sis_metadata or {}
-    return calibration_of(metadata.get("pixelsizex"), metadata.get("pixelsizey"), "m", "m", "Olympus SIS pixelsizex")
+    x, y = metadata.get("pixelsizex"), metadata.get("pixelsizey")
+    return calibration_of(x, y, "m", "m", "TIFF tag 33560 (Olympus SIS)")
 
 
 def _number(value: Any) -> float | None:

@@ -33,6 +33,7 @@ def open_vendor(path: Path) -> Iterator[Stack]:
     yield Stack(
         frames=len(places),
         pixels=lambda i: _frame(*places[i]),
+        shape=lambda i: places[i][0]["data"].shape[-2:],
         calibration=lambda i: _calibration(places[i][0], source),
         names=tuple(str(signal["metadata"]["General"].get("title", "")) for signal, _ in places),
     )

@@ -79,6 +79,17 @@ def test_different_classes(tmp_path: Path) -> None:
         next(iter(reader.read("train")))
 
 
+def test_one_class_takes_all_whatever_they_are_called(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    files = {"train": write(tmp_path / "one"), "val": write(tmp_path / "two", names=("cube", "sphere"))}
+    reader = CocoFolder(**files, one_class="particle")
+    assert reader.categories == ("particle",)
+    assert {s: next(iter(reader.read(s)))[1].labels.tolist() for s in files} == {"train": [0, 0], "val": [0, 0]}
+    one, two = (CocoFolder(files["train"], one_class=name).identity() for name in ("particle", None))
+    assert one != two and two == CocoFolder(files["train"]).identity()
+
+
 def test_nothing_given_and_unknown_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="set dataset.reader.train="):
         CocoFolder()

@@ -127,6 +127,12 @@ def test_binary_masks_are_split_into_regions(tmp_path: Path, value: int) -> None
     assert areas(read_labels(save(tmp_path / "m.png", mask))) == [25, 25]
 
 
+def test_corners_part_regions_where_neighbours_are_a_pixel_apart(tmp_path: Path) -> None:
+    mask = (labels() > 0).astype(np.uint8)
+    mask[6, 9] = 1  # touches the first particle's corner alone
+    assert areas(read_labels(save(tmp_path / "m.png", mask), connectivity=4)) == [1, 24, 25]
+
+
 def test_each_colour_is_a_particle(tmp_path: Path) -> None:
     mask = labels()
     colours = np.zeros((20, 30, 3), np.uint8)
@@ -234,6 +240,7 @@ def test_two_images_of_one_name(pairs: Path) -> None:
         ({"splits": {"train": 1.5, "val": -0.5}}, "must be shares"),
         ({"modality": "x-ray"}, "modality must be one of bright_field"),
         ({"pixel_size_nm": 0.0}, "pixel_size_nm must be positive"),
+        ({"connectivity": 6}, "connectivity must be 4 or 8, got 6"),
     ],
 )
 def test_bad_parameters(pairs: Path, changes: dict[str, Any], message: str) -> None:
@@ -259,3 +266,5 @@ def test_real_sem_pairs(data_dir: Path) -> None:
     found = MaskPairs(folder / "SEM", folder / "masks_manual", mask_suffix="_m", modality="sem")
     counts = [len(instances) for _, instances in found.read("train")]
     assert len(counts) == 5 and counts[0] == 97
+    apart = MaskPairs(folder / "SEM", folder / "masks_manual", "_m", modality="sem", connectivity=4)
+    assert sum(len(instances) for _, instances in apart.read("train")) == 637  # SOURCE.md's count

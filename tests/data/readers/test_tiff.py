@@ -219,7 +219,7 @@ def test_fei(path: Path, code: int, size: str, nm: float | None) -> None:
     tifffile.imwrite(path, picture(), extratags=[(code, "s", 0, FEI.format(size, size), True)])
     found = read_micrograph(path)
     assert found.pixel_size_nm == (pytest.approx(nm) if nm else None)
-    assert found.pixel_size_source == ("FEI EScan PixelWidth" if nm else None)
+    assert found.pixel_size_source == (f"TIFF tag {code} (FEI EScan PixelWidth)" if nm else None)
 
 
 @pytest.mark.parametrize(("x", "unit", "nm"), [(0.2, "nm", 0.2), (0.2, "µm", 200.0), (1.0, "", None)])
@@ -238,10 +238,12 @@ def test_olympus(path: Path) -> None:
     content = content.replace(struct.pack("<I", 0xABCD), struct.pack("<I", len(content)))
     path.write_bytes(content + struct.pack("<10xhdd8xd2x34s32s", -9, 0.7, 0.7, 1.0, b"c", b"p"))
     found = read_micrograph(path)
-    assert found.pixel_size_nm == pytest.approx(0.7) and found.pixel_size_source == "Olympus SIS pixelsizex"
+    assert found.pixel_size_nm == pytest.approx(0.7) and found.pixel_size_source == "TIFF tag 33560 (Olympus SIS)"
 
 
 # --------------------------------------------------------------------------------------------- real files
+
+HELIOS = "TIFF tag 34682 (FEI"
 
 
 @pytest.mark.parametrize("name", [f"SEM/{n}.tif" for n in (1908248, 1908252, 1908254, 1908256, 1908258)]
@@ -249,7 +251,10 @@ def test_olympus(path: Path) -> None:
 def test_zeiss(data_dir: Path, name: str) -> None:
     found = read_micrograph(data_dir / "bam_tio2" / name)
     assert found.pixels.shape == (768, 1024) and found.pixels.max() <= 255
-    assert (found.pixel_size_nm, found.pixel_size_source) == (7.344, "Zeiss CZ_SEM ap_image_pixel_size")
+    assert (found.pixel_size_nm, found.pixel_size_source) == (
+        7.344,
+        "TIFF tag 34118 (Zeiss CZ_SEM ap_image_pixel_size)",
+    )
 
 
 def test_the_masks_of_the_zeiss_files_have_no_calibration(data_dir: Path) -> None:
@@ -260,12 +265,22 @@ def test_the_masks_of_the_zeiss_files_have_no_calibration(data_dir: Path) -> Non
 @pytest.mark.parametrize(
     ("member", "shape", "nm", "source"),
     [
-        ("tiff_FEI_Helios.zip:FEI-Helios-Ebeam-8bits.tif", (471, 512), 3372.4, "FEI EScan PixelWidth"),
-        ("tiff_FEI_Helios.zip:FEI-Helios-Ebeam-16bits.tif", (471, 512), 3372.4, "FEI EScan PixelWidth"),
-        ("tiff_FEI_Helios.zip:FEI-Helios-navcam.tif", (551, 768), 0.202732 / 768 * 1e9, "FEI HFW over ResolutionX"),
+        ("tiff_FEI_Helios.zip:FEI-Helios-Ebeam-8bits.tif", (471, 512), 3372.4, f"{HELIOS} EScan PixelWidth)"),
+        (
+            "tiff_FEI_Helios.zip:FEI-Helios-Ebeam-16bits.tif",
+            (471, 512),
+            3372.4,
+            f"{HELIOS} EScan PixelWidth)",
+        ),
+        (
+            "tiff_FEI_Helios.zip:FEI-Helios-navcam.tif",
+            (551, 768),
+            0.202732 / 768 * 1e9,
+            f"{HELIOS} HFW over ResolutionX)",
+        ),
         ("tiff_FEI_Helios.zip:FEI-Helios-navcam-with-no-IRBeam.tif", (551, 768), None, None),
         ("tiff_FEI_Helios.zip:FEI-Helios-navcam-with-no-IRBeam-bad-floats.tif", (551, 768), None, None),
-        ("TVIPS_bin4.zip:TVIPS_bin4.tif", (1024, 1024), 1.4208, "TVIPS PixelSizeX"),
+        ("TVIPS_bin4.zip:TVIPS_bin4.tif", (1024, 1024), 1.4208, "TIFF tag 37706 (TVIPS PixelSizeX)"),
     ],
 )
 def test_fei_and_tvips(
@@ -279,7 +294,7 @@ def test_fei_and_tvips(
     assert found.pixel_size_nm == (pytest.approx(nm, rel=1e-5) if nm else None)
 
 
-@pytest.mark.parametrize(("saved_with", "source"), [("DM", "DigitalMicrograph TIFF tags"), ("imageJ", "ImageJ")])
+@pytest.mark.parametrize(("saved_with", "source"), [("DM", "TIFF tag 65009 (DigitalMicrograph)"), ("imageJ", "ImageJ")])
 def test_one_image_saved_by_two_programs(data_dir: Path, saved_with: str, source: str) -> None:
     folder = data_dir / "vendor_formats" / "rosettasciio" / "tiff"
     found = read_micrograph(folder / f"test_loading_image_saved_with_{saved_with}.tif")
