@@ -112,4 +112,5 @@ def _at(metrics: Any, keys: list[str]) -> Any:
 
 
 def _said(run: dict[str, Any]) -> dict[str, Any]:
-    return dict((run.get("config") or {}).get("paper") or {})
+    config = run.get("config")
+    return dict(config.get("paper") or {}) if isinstance(config, dict) else {}  # of other programs it may be a text
