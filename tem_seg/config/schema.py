@@ -71,6 +71,8 @@ class SweepMetric(Enum):
 
 @dataclass
 class Paths:
+    """Where data lie and where results go."""
+
     data: str = MISSING
     """Folder of real micrographs (one sub-folder a dataset)."""
     outputs: str = MISSING
@@ -91,6 +93,8 @@ class Budget:
 
 @dataclass
 class Dataset:
+    """Which micrographs, and what of them."""
+
     name: str = MISSING
     """Short name, part of folder names."""
     reader: Any = None
@@ -111,6 +115,8 @@ class Dataset:
 
 @dataclass
 class Generation:
+    """How many micrographs are drawn, and what else is written of them."""
+
     images: dict[str, int] = field(default_factory=dict)
     """Micrographs for each split."""
     image_size: list[int] = field(default_factory=lambda: [512, 512])
@@ -127,6 +133,8 @@ class Generation:
 
 @dataclass
 class Crop:
+    """What a training sample shows: size, magnification, direction."""
+
     crop_px: int = 512
     """Side of a training crop, px."""
     scale_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
@@ -141,6 +149,8 @@ class Crop:
 
 @dataclass
 class Tone:
+    """How grey values vary in training: chances and strengths, all 0 to 1."""
+
     contrast_chance: float = 0.8
     contrast: float = 0.3
     gamma_chance: float = 0.3
@@ -152,6 +162,8 @@ class Tone:
 
 @dataclass
 class Train:
+    """The training: its length, batches, averaging and validation."""
+
     steps: int = MISSING
     validate_every: int = MISSING
     batch_size: int = 4
@@ -185,6 +197,8 @@ class Pretrain:
 
 @dataclass
 class Trainer:
+    """What the training runs on."""
+
     accelerator: str = "auto"
     devices: int = 1
     """Processes that train together on each node, one a GPU (or on CPU cores); the batch is shared out among them."""
@@ -200,6 +214,8 @@ class Trainer:
 
 @dataclass
 class PredictionConfig:
+    """How micrographs are looked at."""
+
     scales: list[float] = field(default_factory=lambda: [1.0])
     """Magnifications at which a micrograph is looked at; what is found twice is merged."""
     merge_iou: float = 0.5
@@ -222,6 +238,8 @@ class PredictionConfig:
 
 @dataclass
 class Evaluation:
+    """How predictions are compared with annotations."""
+
     score: float = 0.9
     """The papers' detection threshold."""
     class_agnostic: bool = False
@@ -232,6 +250,8 @@ class Evaluation:
 
 @dataclass
 class Measurement:
+    """Which particles are measured, and how they count (docs/measurands.md)."""
+
     min_score: float | None = None
     """Particles of at least this score are measured; null: the score that validation chose."""
     subpixel: bool = True
@@ -254,6 +274,8 @@ class Measurement:
 
 @dataclass
 class Report:
+    """What the report shows."""
+
     n_overlays: int = 6
     """Micrographs shown with outlines."""
 
@@ -314,6 +336,8 @@ class Paper:
 
 @dataclass
 class Config:
+    """Everything that a run is."""
+
     name: str = MISSING
     """The experiment's name; runs go to <outputs>/runs/<name>/."""
     profile: str = "default"
