@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tem_seg.core import provenance
 from tem_seg.data import atomic
 from tem_seg.models import checkpoint
 
@@ -38,7 +37,7 @@ def write(run_dir: Path) -> None:
     run = atomic.read_json(run_dir / "run.json")
     about = found["tem_seg"] | {
         "licence": "Apache-2.0", "data": DATA, "run": run_dir.name,
-        "commit": (provenance.git_state(ROOT)["commit"] or "")[:10], "steps": run["config"]["train"]["steps"],
+        "commit": (run["git"]["commit"] or "")[:10], "steps": run["config"]["train"]["steps"],
         "seed": run["config"]["seed"],
     }  # fmt: skip
     TARGET.parent.mkdir(exist_ok=True)

@@ -46,7 +46,7 @@ from tem_seg.training.fit import resolve_precision
 ROOT = Path(__file__).resolve().parents[1]
 ALL = {"test": 1.0, "train": 0.0, "val": 0.0}
 FIELDS = ("set", "images", "particles", "ap", "ap50", "ap75", "f1", "precision", "recall", "predictions", "score",
-          "s_per_image", "checkpoint", "commit", "date")  # fmt: skip
+          "recall_all", "predictions_all", "s_per_image", "checkpoint", "commit", "date")  # fmt: skip
 
 
 def converted(reader: Reader, split: str, folder: Path) -> CocoDataset:
@@ -146,12 +146,14 @@ def row(name: str, dataset: CocoDataset, results: list[dict[str, Any]], score: f
     """The figures of one set."""
     kind = headline_of(dataset, results)
     ap = average_precision(dataset, results, kind, 1000)
-    counts = counts_at(match_dataset(dataset, results, iou_type=kind).values(), score)
+    matchings = match_dataset(dataset, results, iou_type=kind).values()
+    counts = counts_at(matchings, score)
     above = sum(found["score"] >= score for found in results)
     return {
         "set": name, "images": len(dataset), "particles": dataset.count, "predictions": above, "score": round(score, 4),
         **{key: round(ap[key], 4) for key in ("ap", "ap50", "ap75")},
         **{key: round(counts[key], 4) for key in ("f1", "precision", "recall")},
+        "recall_all": round(counts_at(matchings, 0.0)["recall"], 4), "predictions_all": len(results),
     }  # fmt: skip
 
 
@@ -162,11 +164,11 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=checkpoint.STARTER, help="(default: the weights of the package)")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=[n for n in SETS if "val" not in n])
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("TEM_SEG_DATA", ROOT.parent / "shared/data")))
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. prediction.find_scale=false")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. prediction.find_scale=true")
     options = parser.parse_intermixed_args()
     about = checkpoint.read(checkpoint.path_of(options.checkpoint))["tem_seg"]
     cfg = bench_common.config(
-        "prediction.find_scale=true", *options.overrides, f"model.weights={options.checkpoint}", experiment="starter",
+        *options.overrides, f"model.weights={options.checkpoint}", experiment="starter",
         profile="laptop",
     )  # fmt: skip
     model = common.model_factory(cfg, about["categories"]).build().eval()
