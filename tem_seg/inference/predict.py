@@ -92,9 +92,8 @@ class Predictor:
     def _see(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
         """What the model finds of at least ``min_score``, in the frame of ``image``."""
         frame = (image.shape[0], image.shape[1])
-        device = next(model.parameters()).device
-        with torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32):
-            found = model([_rescaled(np.ascontiguousarray(image), scale).to(device)], frames=[frame])
+        with torch.autocast(model.device.type, self.precision, enabled=self.precision != torch.float32):
+            found = model([_rescaled(np.ascontiguousarray(image), scale).to(model.device)], frames=[frame])
         return keep(found[0], found[0].scores >= self.min_score)  # type: ignore[index, union-attr]
 
 

@@ -24,7 +24,8 @@ STARTER = "starter"
 """The name, in model.weights, of the weights that come with the package."""
 OF_CLASSES = re.compile(r"predictor|coarse_head\.prediction|point_head")
 """In the names of the layers whose shape follows from the number of classes."""
-FREE = {"weights", "freeze", "rois_per_image", "max_instances", "min_score", "nms_iou", "num_classes", "categories"}
+FREE = {"weights", "freeze", "rois_per_image", "max_instances", "min_score", "nms_iou", "num_classes", "categories",
+        "seed_level", "min_area_px", "object_score", "nms_overlap"}  # fmt: skip
 """What a model may be told otherwise than the one that was trained: it changes no weight's meaning."""
 
 

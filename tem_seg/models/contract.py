@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NotRequired, Self, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from tem_seg.core.types import Prediction
@@ -17,13 +19,15 @@ class Target(TypedDict):
 
     boxes (N, 4) float32 xyxy px, half-open, each with area; labels (N,) int64 in 0..C-1;
     masks (N, H, W) uint8 in {0, 1}, dense because a crop is small; rotated_boxes (N, 5) float32
-    [cx, cy, w, h, angle_deg ccw]. N = 0 is a negative example.
+    [cx, cy, w, h, angle_deg ccw]. N = 0 is a negative example. maps: what a model of every pixel compares its own maps
+    with, float32, of any kind (..., h, w): made of the masks, in their place, by the model's ``encoder``.
     """
 
     boxes: Tensor
     labels: Tensor
     masks: NotRequired[Tensor]
     rotated_boxes: NotRequired[Tensor]
+    maps: NotRequired[Tensor]
 
 
 class SegmentationModel(nn.Module, ABC):
@@ -47,6 +51,15 @@ class SegmentationModel(nn.Module, ABC):
                 raise ValueError("a model in training mode needs targets")
             return self.losses(images, targets)
         return self.predict(images, frames)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its images have to be."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    def encoder(self) -> Callable[[Target], Target] | None:
+        """What loader processes make of a target before it is batched, or None; it can be pickled."""
+        return None
 
     @abstractmethod
     def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:

@@ -89,6 +89,11 @@ def model_factory(cfg: DictConfig, categories: list[str], **changes: Any) -> Any
         raise
 
 
+def trains(factory: Any) -> bool:
+    """Whether there is anything to learn for the model that a factory makes."""
+    return bool(getattr(factory, "TRAINS", True))
+
+
 def predictor(cfg: DictConfig, precision: str) -> Predictor:
     """How micrographs are looked at. precision: Lightning's name; only bfloat16 changes inference."""
     import torch

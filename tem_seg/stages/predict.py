@@ -22,6 +22,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Predicts validation, some training and all test micrographs."""
     common.set_threads(cfg)
     model, about, path = _model(cfg, run_dir)
+    named = str(path) if path else None
     precision = resolve_precision(cfg.trainer.precision)
     look = common.predictor(cfg, precision)
     flags: list[str] = []
@@ -33,20 +34,20 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         _check_classes(about["categories"], dataset.categories, cfg.evaluation.class_agnostic)
         known = {
             "split": split,
-            "checkpoint": str(path),
+            "checkpoint": named,
             "backend": about["backend"],
             "model_categories": about["categories"],
         }
         info = _predict(model, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
         flags += [flag if split == "test" else f"{split}: {flag}" for flag in info["red_flags"]]
-    return {"backend": about["backend"], "precision": precision, "checkpoint": str(path), "red_flags": flags}
+    return {"backend": about["backend"], "precision": precision, "checkpoint": named, "red_flags": flags}
 
 
 def _predict(
     model: SegmentationModel, dataset: CocoDataset, look: Predictor, path: Path, known: dict[str, Any], settings: Any
 ) -> dict[str, Any]:  # fmt: skip
     """One split → its file, image by image; images that an interrupted stage has done are kept. Returns its info."""
-    modified = Path(known["checkpoint"]).stat().st_mtime_ns
+    modified = Path(known["checkpoint"]).stat().st_mtime_ns if known["checkpoint"] else None
     key = known | {"modified": modified, "model": settings, "look": repr(look), "dataset": str(dataset.path)}
     key["categories"] = dataset.categories
     with ResultsWriter(path, key) as writer:
@@ -72,8 +73,15 @@ def _check_classes(known: list[str], wanted: list[str], class_agnostic: bool) ->
         )
 
 
-def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str, Any], Path]:
-    """The run's own model; without a training in this run, the checkpoint that model.weights names."""
+def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str, Any], Path | None]:
+    """The run's own model; without a training in this run, the checkpoint that model.weights names.
+
+    A model that has nothing to learn has no checkpoint (None) and knows one class, whatever it is called.
+    """
+    cap = cfg.prediction.tile_instances or cfg.max_instances
+    ready = common.model_factory(cfg, ["particle"], max_instances=cap)
+    if not common.trains(ready):
+        return ready.build().eval(), ready.about() | {"categories": _only_class(cfg, run_dir)}, None
     path = last_checkpoint(run_dir / "checkpoints")
     if path is None:
         path = checkpoint.path_of(str(cfg.model.weights))
@@ -87,7 +95,12 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
     if not categories:
         raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
     # the back end that was recorded: the weights belong to it
-    cap = cfg.prediction.tile_instances or cfg.max_instances
     factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"], max_instances=cap)
     model: SegmentationModel = factory.build()
     return model.eval(), about, path
+
+
+def _only_class(cfg: DictConfig, run_dir: Path) -> list[str]:
+    """The dataset's class where it has one alone, else "particle"."""
+    found = next((d for split in PREDICTION_FILES if (d := common.dataset(cfg, run_dir, split))), None)
+    return found.categories if found and len(found.categories) == 1 else ["particle"]

@@ -18,7 +18,7 @@ from tem_seg.evaluation.inputs import headline_of
 from tem_seg.generation.stream import RecipeStream
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint, freezing
-from tem_seg.models.contract import SegmentationModel
+from tem_seg.models.contract import SegmentationModel, Target
 from tem_seg.reporting.wandb_log import log_panels
 from tem_seg.stages import common, pruning, tracking
 from tem_seg.training.augment import Tone
@@ -48,13 +48,16 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     recorded = _recorded_backend(run_dir)
     factory = common.model_factory(cfg, training.categories, **({"backend": recorded} if recorded else {}))
     about = factory.about() | {"categories": training.categories}
+    if not common.trains(factory):
+        print(f"  {about['family']} has nothing to learn: no training", flush=True)
+        return {"backend": about["backend"], "trained": False}
     if about.get("masks") and isinstance(training, CocoDataset):
         require_masks(training, "training a model with masks")
     training = _through_catalog(training, validation, about, cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()
     precision = resolve_precision(cfg.trainer.precision)
-    data = _data(cfg, training, bool(about.get("rotated")))
+    data = _data(cfg, training, model.encoder(), bool(about.get("rotated")))
     trained, there = (count / 1e6 for count in freezing.counts(model))
     print(f"  {about['family']} on {about['backend']}, {trained:.1f} of {there:.1f} M parameters train, {precision}, "
           f"{_amount(training, len(data.training))}", flush=True)  # fmt: skip
@@ -117,7 +120,9 @@ def _through_catalog(
     return catalog.dataset_from_catalog(registered) if about["backend"] == "detectron2" else training
 
 
-def _data(cfg: DictConfig, training: CocoDataset | RecipeStream, rotated: bool) -> TrainingData:
+def _data(
+    cfg: DictConfig, training: CocoDataset | RecipeStream, encode: Callable[[Target], Target] | None, rotated: bool
+) -> TrainingData:  # fmt: skip
     batch = cfg.train.batch_size * cfg.trainer.accumulate
     crop = CropPolicy(
         cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range),
@@ -126,7 +131,7 @@ def _data(cfg: DictConfig, training: CocoDataset | RecipeStream, rotated: bool) 
     samples = TrainingSet(
         training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
         tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]
-        cache_bytes=int(cfg.train.cache_gb * 1e9), rotated=rotated,
+        cache_bytes=int(cfg.train.cache_gb * 1e9), rotated=rotated, encode=encode,
     )  # fmt: skip
     return TrainingData(
         samples, batch_size=cfg.train.batch_size, interval_steps=cfg.train.validate_every * cfg.trainer.accumulate,

@@ -115,7 +115,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
 
     source: a dataset, whose files are read and kept in memory up to cache_bytes, or what makes micrographs. Where it
     knows boxes alone, targets have no masks. rotated: targets have rotated boxes, which the annotations must allow
-    (else UserError).
+    (else UserError). encode: what the model makes of each target (SegmentationModel.encoder).
     """
 
     def __init__(
@@ -128,7 +128,9 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         tone: Tone,
         cache_bytes: int = 4 * 10**9,
         rotated: bool = False,
+        encode: Callable[[Target], Target] | None = None,
     ) -> None:
+        self.encode = encode
         self.samples, self.seed, self.crop, self.tone, self.rotated = samples, seed, crop, tone, rotated
         self.source: Source
         if isinstance(source, CocoDataset):
@@ -166,7 +168,9 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
             pixels[unknown] = PADDING
         # a crowd region is no particle: nothing is learned from it
         near = [a for a in annotations if not a.get("iscrowd") and _touches(a["bbox"], *window.reach())]
-        return torch.from_numpy(self._squared(pixels[None], PADDING)), self._target(near, window)
+        target = self._target(near, window)
+        image = torch.from_numpy(self._squared(pixels[None], PADDING))
+        return image, target if self.encode is None else self.encode(target)
 
     def _target(self, near: list[dict[str, Any]], window: Window) -> Target:
         if has_masks(near):

@@ -1,0 +1,96 @@
+"""What models of every pixel share: images of any size through a network, targets as maps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tem_seg.core.errors import UserError
+from tem_seg.core.types import Prediction
+from tem_seg.models.contract import SegmentationModel, Target
+
+GREY, SPREAD = 0.45, 0.225
+"""Of micrographs in [0, 1]: what the network sees is centred and scaled by them (ImageNet's, of one channel)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """A network (B, 1, H, W) → (B, channels, H / grid, W / grid), for sides that are multiples of ``stride``."""
+
+    network: nn.Module
+    channels: int
+    stride: int
+    grid: int = 1
+
+
+class DenseModel(SegmentationModel):
+    """A trunk and one 1 x 1 convolution on it, which says ``outputs`` things of every pixel of its grid."""
+
+    def __init__(self, trunk: Trunk, outputs: int) -> None:
+        super().__init__()
+        self.stride, self.grid = trunk.stride, trunk.grid
+        self.trunk = trunk.network
+        self.predictor = nn.Conv2d(trunk.channels, outputs, 1)
+        nn.init.normal_(self.predictor.weight, std=0.01)
+        nn.init.constant_(self.predictor.bias, -2.0)  # most pixels are ground: the first steps need not learn that
+
+    @abstractmethod
+    def encoder(self) -> Callable[[Target], Target]:
+        """See the contract; adds ``maps``, which losses compare with, and drops the masks."""
+
+    @abstractmethod
+    def compare(self, said: Tensor, maps: Tensor) -> dict[str, Tensor]:
+        """What the network said (B, outputs, h, w) float32 against the targets' maps (B, …, h, w) → named losses."""
+
+    @abstractmethod
+    def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
+        """What the network said of one image (outputs, h, w) float32, shown with so many px → what is there, in the
+        frame (H, W)."""
+
+    def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
+        """See the contract."""
+        encode = self.encoder()
+        said = self.said(images)
+        maps = [(target if "maps" in target else encode(target))["maps"] for target in targets]
+        together = said.new_zeros(len(maps), *maps[0].shape[:-2], *said.shape[2:])
+        for index, each in enumerate(maps):
+            together[index, ..., : each.shape[-2], : each.shape[-1]] = each
+        return self.compare(said, together)
+
+    @torch.no_grad()
+    def predict(self, images: list[Tensor], frames: list[tuple[int, int]] | None = None) -> list[Prediction]:
+        """See the contract."""
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        found = []
+        for said, (height, width), frame in zip(self.said(images), sizes, frames or sizes, strict=True):
+            own = said[:, : -(-height // self.grid), : -(-width // self.grid)]
+            found.append(self.read(own, (height, width), frame))
+        return found
+
+    def said(self, images: list[Tensor]) -> Tensor:
+        """Images (1, H, W) of any sizes → (B, outputs, h, w) float32, of the smallest batch that holds them all.
+
+        Sides are filled up with grey to multiples of the network's stride, as training crops are at their edges.
+        """
+        height, width = (
+            -(-max(image.shape[axis] for image in images) // self.stride) * self.stride for axis in (-2, -1)
+        )
+        batch = images[0].new_zeros(len(images), 1, height, width)
+        for index, image in enumerate(images):
+            batch[index, :, : image.shape[-2], : image.shape[-1]] = (image - GREY) / SPREAD
+        said: Tensor = self.predictor(self.trunk(batch.contiguous(memory_format=torch.channels_last)))
+        return said.float()
+
+
+def masks_of(target: Target) -> NDArray[np.uint8]:
+    """The target's masks (N, H, W) uint8; UserError where only boxes are known."""
+    if "masks" not in target:
+        raise UserError("a model of every pixel needs masks to train on, but these annotations are boxes alone")
+    masks: NDArray[np.uint8] = target["masks"].cpu().numpy()
+    return masks

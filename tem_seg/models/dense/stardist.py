@@ -1,0 +1,120 @@
+"""StarDist (Schmidt et al., MICCAI 2018): each pixel says whether it is a particle's and how far that reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import shapely
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from torch import Tensor
+
+from tem_seg.core.types import Prediction, Rle
+from tem_seg.models.contract import Target
+from tem_seg.models.dense import star
+from tem_seg.models.dense.base import DenseModel, Trunk
+from tem_seg.models.dense.star_nms import Stars, survivors
+
+DISTANCE_WEIGHT, GROUND_WEIGHT = 0.2, 1e-4
+"""As the package trains: of distances beside object probability, and of distances on the ground, which tend to 0."""
+SMALLEST_PX = 1e-3
+"""Of a distance."""
+MOST_CLAIMS = 200_000
+"""Pixels of one look that may each claim a particle, best first; more are a sign of a network that has not learned."""
+
+
+class StarModel(DenseModel):
+    """Object probability, distances along rays and, of several classes, the class, from one trunk.
+
+    object_score: pixels below claim no particle. nms_overlap: share of the smaller one's area from which two polygons
+    are the same particle.
+    """
+
+    def __init__(
+        self, trunk: Trunk, *, num_classes: int, rays: int, object_score: float, nms_overlap: float, max_instances: int
+    ) -> None:  # fmt: skip
+        super().__init__(trunk, 1 + rays + (num_classes if num_classes > 1 else 0))
+        self.rays, self.object_score, self.nms_overlap = rays, object_score, nms_overlap
+        self.max_instances = max_instances
+
+    def encoder(self) -> Callable[[Target], Target]:
+        """As in the base."""
+        return partial(star.encode, rays=self.rays, grid=self.grid)
+
+    def compare(self, said: Tensor, maps: Tensor) -> dict[str, Tensor]:
+        """loss_object, loss_distance as in the package (with its weights), and loss_class where there are several."""
+        kinds, objects, distances = maps[:, 0].long(), maps[:, 1], maps[:, 2:]
+        reach = said[:, 1 : 1 + self.rays]
+        wrong = (reach - distances).abs().mean(dim=1)
+        inside = (objects * wrong).mean() / objects.mean().clamp(min=1e-7)
+        ground = ((1 - objects) * reach.abs().mean(dim=1)).mean()
+        found = {
+            "loss_object": F.binary_cross_entropy_with_logits(said[:, 0], objects),
+            "loss_distance": DISTANCE_WEIGHT * (inside + GROUND_WEIGHT * ground),
+        }
+        if said.shape[1] > 1 + self.rays:
+            wanted = torch.where(kinds > 0, kinds - 1, -100)  # ground has no class
+            entropy = F.cross_entropy(said[:, 1 + self.rays :], wanted, reduction="sum")
+            found["loss_class"] = entropy / (kinds > 0).sum().clamp(min=1)
+        return found
+
+    def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
+        """As in the base. A particle's score is the object probability of the pixel that claims it."""
+        stars, scores, classes, crowded = self.claims(said)
+        kept = survivors(stars, self.nms_overlap, self.grid)
+        capped = crowded or len(kept) > self.max_instances
+        kept = kept[: self.max_instances]
+        outlines = Stars(stars.centres[kept] + 0.5, stars.radii[kept]).corners()  # where pixels have their centres
+        outlines *= [frame[1] / shown[1], frame[0] / shown[0]]
+        return polygons_found(outlines, scores[kept], classes[kept], frame, capped)
+
+    def claims(self, said: Tensor) -> tuple[Stars, NDArray[np.float32], NDArray[np.int64], bool]:
+        """All pixels that claim a particle, in descending score: polygons px as shown, scores, classes, and whether
+        there were too many."""
+        objects = torch.sigmoid(said[0]).flatten()
+        claims = torch.nonzero(objects >= self.object_score)[:, 0]
+        scores, order = objects[claims].sort(descending=True, stable=True)
+        claims, crowded = claims[order][:MOST_CLAIMS], len(claims) > MOST_CLAIMS
+        told = said.flatten(1)[:, claims].T.cpu().numpy()
+        places = np.stack(np.divmod(claims.cpu().numpy(), said.shape[2]), axis=1).astype(np.float64) * self.grid
+        radii = np.maximum(told[:, 1 : 1 + self.rays].astype(np.float64), SMALLEST_PX)
+        kinds = told[:, 1 + self.rays :]
+        classes = kinds.argmax(axis=1) if kinds.shape[1] else np.zeros(len(told), np.int64)
+        return Stars(places, radii), scores[:MOST_CLAIMS].cpu().numpy(), classes, crowded
+
+
+def polygons_found(
+    outlines: NDArray[np.float64], scores: NDArray[np.float32], classes: NDArray[np.int64], frame: tuple[int, int],
+    capped: bool,
+) -> Prediction:  # fmt: skip
+    """outlines (N, rays, 2) x, y px of a frame (H, W), scores descending → Prediction; what covers no pixel is dropped.
+
+    Masks hold the pixels whose centres an outline encloses; contours are the outlines, cut at the frame's sides.
+    """
+    made = coco_mask.frPyObjects([ring.ravel().tolist() for ring in outlines], *frame) if len(outlines) else []
+    sizes = coco_mask.area(made) if made else np.zeros(0)
+    there = np.flatnonzero(np.asarray(sizes) > 0)
+    rles: list[Rle] = [{"size": list(frame), "counts": made[index]["counts"].decode("ascii")} for index in there]
+    boxes = coco_mask.toBbox([made[index] for index in there]) if len(there) else np.zeros((0, 4))
+    return Prediction(
+        boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32),
+        labels=classes[there], scores=scores[there].astype(np.float32), masks=rles,
+        contours=[_inside(outlines[index], frame) for index in there], capped=capped,
+    )  # fmt: skip
+
+
+def _inside(outline: NDArray[np.float64], frame: tuple[int, int]) -> NDArray[np.float32]:
+    """The part of an outline (K, 2) that lies in a frame (H, W), its largest."""
+    if (outline >= 0).all() and (outline <= [frame[1], frame[0]]).all():
+        return outline.astype(np.float32)
+    parts = shapely.get_parts(shapely.clip_by_rect(shapely.Polygon(outline), 0, 0, frame[1], frame[0]))
+    parts = parts[shapely.area(parts) > 0]
+    if not len(parts):
+        return np.zeros((0, 2), np.float32)
+    ring = shapely.get_coordinates(shapely.get_exterior_ring(parts[np.argmax(shapely.area(parts))]))[:-1]
+    same_way = shapely.is_ccw(shapely.LinearRing(ring)) == shapely.is_ccw(shapely.LinearRing(outline))
+    return (ring if same_way else ring[::-1]).astype(np.float32)
