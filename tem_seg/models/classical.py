@@ -29,8 +29,12 @@ METHODS, CONTRASTS = ("otsu", "local", "canny"), ("dark", "bright", "auto")
 BACKEND = "opencv"
 SOBEL = 8
 """Times the gradient: what canny's Sobel filter gives."""
+CELLS = 21
+"""The ground is the median of so many cells along a side."""
 RING_PX = 5
 """The ground beside a particle, which its grey levels are compared with."""
+VISIBLE = 0.75
+"""A region of a lower score is noise: averaged, noise goes beyond any threshold somewhere, but its pixels hardly do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,10 @@ class Classical:
     """dark or bright particles; auto: whichever covers less."""
     smoothing_px: float = 1.5
     """Gaussian, standard deviation."""
-    min_contrast: float = 4.0
-    """Particles and ground differ by so many of their own standard deviations, or the micrograph is taken as empty."""
+    ground_px: float = 120.0
+    """The median over so many px around is taken as the ground and subtracted: it must be larger than particles; 0: no."""
+    min_contrast: float = 3.5
+    """Particles and the ground beside them differ by so many standard deviations, or the micrograph counts as empty."""
     window_px: int = 101
     """local: side of the surroundings, odd."""
     offset: float = 0.1
@@ -87,7 +93,7 @@ class Classical:
             raise UserError(f"model.window_px must be odd and at least 3, got {self.window_px}")
         if len(self.edges) != 2 or not 0 < self.edges[0] <= self.edges[1]:
             raise UserError(f"model.edges must be [weak, strong] with 0 < weak <= strong, got {list(self.edges)}")
-        for name in ("smoothing_px", "min_contrast", "split_depth_px", "min_area_px"):
+        for name in ("smoothing_px", "ground_px", "min_contrast", "split_depth_px", "min_area_px"):
             if getattr(self, name) < 0:
                 raise UserError(f"model.{name} must not be negative, got {getattr(self, name)}")
 
@@ -105,18 +111,21 @@ class ClassicalModel(SegmentationModel):
 
     def predict(self, images: list[Tensor], frames: list[tuple[int, int]] | None = None) -> list[Prediction]:
         """See the contract. A particle's score is the chance that a pixel of it is darker (brighter) than one of the
-        ground beside it."""
+        ground beside it; what is hardly so is none."""
         shown = [np.ascontiguousarray(image[0].detach().cpu().numpy(), np.float32) for image in images]
         sizes = frames or [(image.shape[0], image.shape[1]) for image in shown]
         return [self._see(image, frame) for image, frame in zip(shown, sizes, strict=True)]
 
     def _see(self, image: Image, frame: tuple[int, int]) -> Prediction:
         spec = self.spec
-        smooth = cv2.GaussianBlur(image, (0, 0), spec.smoothing_px) if spec.smoothing_px else image
-        inside, bright = foreground(smooth, spec)
+        even = image - ground_of(image, spec.ground_px) if spec.ground_px else image
+        smooth = cv2.GaussianBlur(even, (0, 0), spec.smoothing_px) if spec.smoothing_px else even
+        inside, bright = foreground(np.asarray(smooth, np.float32), spec)
         labels = apart(inside, spec.split_depth_px) if spec.split else ndimage.label(inside)[0].astype(np.int32)
         scores = contrasts(image, labels, bright)
-        found = Regions(labels, inside.astype(np.float32), scores, np.zeros(len(scores), np.int64))
+        seen = scores >= VISIBLE
+        labels = np.concatenate([[0], np.where(seen, np.cumsum(seen), 0)]).astype(np.int32)[labels]
+        found = Regions(labels, inside.astype(np.float32), scores[seen], np.zeros(int(seen.sum()), np.int64))
         return to_prediction(found, frame, min_area_px=spec.min_area_px, max_instances=spec.max_instances, edges=False)
 
 
@@ -133,12 +142,26 @@ def foreground(smooth: Image, spec: Classical) -> tuple[Mask, bool]:
         inside = ndimage.binary_fill_holes(inside)
     if not inside.any() or inside.all():
         return np.zeros(smooth.shape, bool), False
-    own, ground = smooth[inside], smooth[~inside]
+    outside = ~inside
+    if spec.method == "canny":  # which finds some particles only: the others are no ground
+        near, edge = (ndimage.binary_dilation(inside, iterations=steps) for steps in (2 * RING_PX, 3))
+        outside = near & ~edge if (near & ~edge).any() else outside
+    own, ground = smooth[inside], smooth[outside]
     difference = float(own.mean(dtype=np.float64) - ground.mean(dtype=np.float64))
     spread = float(np.sqrt((own.var(dtype=np.float64) + ground.var(dtype=np.float64)) / 2))
     if abs(difference) < spec.min_contrast * spread:
         return np.zeros(smooth.shape, bool), False
     return np.asarray(inside, bool), difference > 0
+
+
+def ground_of(image: Image, around_px: float) -> Image:
+    """The median of image (H, W) in [0, 1] over about ``around_px``, from a smaller picture of it."""
+    shrink = max(1.0, around_px / CELLS)
+    size = [max(1, round(side / shrink)) for side in image.shape]
+    small = (cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA).clip(0, 1) * 255).astype(np.uint8)
+    side = max(3, round(around_px / shrink) // 2 * 2 + 1)
+    median = cv2.medianBlur(small, side).astype(np.float32) / 255
+    return np.asarray(cv2.resize(median, image.shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def thresholded(smooth: Image, spec: Classical) -> Mask:
@@ -195,13 +218,16 @@ def apart(inside: Mask, depth_px: float) -> NDArray[np.int32]:
 def contrasts(image: Image, labels: NDArray[np.int32], bright: bool) -> NDArray[np.float32]:
     """For each of N regions the chance (N,) in [0, 1] that a pixel of it is darker than one of the ground beside it.
 
-    bright: brighter. Ties count one half (the area under the ROC curve); 0.5 where no ground is near.
+    bright: brighter. Ties count one half (the area under the ROC curve). Where no ground is near, all of it counts; 0.5
+    where there is none.
     """
-    scores = []
+    scores, anywhere = [], np.sort(image[labels == 0])
     for index, window in enumerate(ndimage.find_objects(labels)):
         around = tuple(slice(max(0, side.start - RING_PX), side.stop + RING_PX) for side in window)
         near, grey = labels[around], image[around]
         own, ground = grey[near == index + 1], np.sort(grey[near == 0])
+        if not len(ground):
+            ground = anywhere
         if not len(ground):
             scores.append(0.5)
             continue

@@ -37,8 +37,8 @@ class DenseModel(SegmentationModel):
         self.stride, self.grid = trunk.stride, trunk.grid
         self.trunk = trunk.network
         self.predictor = nn.Conv2d(trunk.channels, outputs, 1)
-        nn.init.normal_(self.predictor.weight, std=0.01)
-        nn.init.constant_(self.predictor.bias, -2.0)  # most pixels are ground: the first steps need not learn that
+        if self.predictor.bias is not None:  # as it is: most pixels are ground, which the first steps need not learn
+            nn.init.constant_(self.predictor.bias, -2.0)
 
     @abstractmethod
     def encoder(self) -> Callable[[Target], Target]:

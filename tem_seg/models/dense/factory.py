@@ -81,7 +81,7 @@ class Watershed(Dense):
     """A spec of a network whose pixels a watershed makes particles of."""
 
     seed_level: float = 0.5
-    """Depth (0 at the border, 1 at the deepest place) at which a particle is told from its neighbour."""
+    """Core (0 at the border, 1 deep inside) from which a particle is told from its neighbour."""
     min_area_px: float = 8.0
     """Smaller regions are dropped, px as shown."""
 
@@ -89,7 +89,7 @@ class Watershed(Dense):
         """As in the base."""
         Dense.refuse(self)
         if not 0 < self.seed_level < 1:
-            raise UserError(f"model.seed_level must lie between 0 and 1 (a share of the depth), got {self.seed_level}")
+            raise UserError(f"model.seed_level must lie between 0 and 1 (of the core), got {self.seed_level}")
 
     @abstractmethod
     def trunk(self) -> Trunk:

@@ -29,8 +29,8 @@ def star_distances(labels: Labels, rays: int, grid: int = 1) -> Rays:
 
     From each pixel of the grid a step of one px is taken along each ray for as long as the nearest pixel has the same
     label; half a pixel of the last step counts. What leaves the image leaves the label; 0 on ground. All pixels go in
-    step: a step is one comparison of the image with itself, shifted. As the package's, but for numbers of rays divisible
-    by 12: there a step may end exactly between two pixels, and either may be the nearest.
+    step: a step is one comparison of the image with itself, shifted. As the package's, but for numbers of rays that 12
+    divides: there a step may end exactly between two pixels, and either may be the nearest.
     """
     here = labels[::grid, ::grid]
     reach = _longest(labels) + 1

@@ -38,12 +38,12 @@ class Stars:
         """(N, rays, 2) x, y px."""
         turns = np.arange(self.radii.shape[1]) * (2 * np.pi / self.radii.shape[1])
         turned = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-        return self.centres[:, None, ::-1] + self.radii[..., None] * turned
+        return np.asarray(self.centres[:, None, ::-1] + self.radii[..., None] * turned, np.float64)
 
     def areas(self) -> Reals:
         """(N,) px: triangles between neighbouring rays."""
         apart = np.sin(2 * np.pi / self.radii.shape[1])
-        return 0.5 * apart * (self.radii * np.roll(self.radii, -1, axis=1)).sum(axis=1)
+        return np.asarray(0.5 * apart * (self.radii * np.roll(self.radii, -1, axis=1)).sum(axis=1), np.float64)
 
 
 def survivors(stars: Stars, overlap: float, spacing: float = 1.0) -> Index:

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from tem_seg.core.types import Prediction, Rle
+from tem_seg.data.rle import column_pieces
 from tem_seg.models.contract import Target
 from tem_seg.models.dense import star
 from tem_seg.models.dense.base import DenseModel, Trunk
@@ -96,13 +97,16 @@ def polygons_found(
     Masks hold the pixels whose centres an outline encloses; contours are the outlines, cut at the frame's sides.
     """
     made = coco_mask.frPyObjects([ring.ravel().tolist() for ring in outlines], *frame) if len(outlines) else []
-    sizes = coco_mask.area(made) if made else np.zeros(0)
-    there = np.flatnonzero(np.asarray(sizes) > 0)
-    rles: list[Rle] = [{"size": list(frame), "counts": made[index]["counts"].decode("ascii")} for index in there]
-    boxes = coco_mask.toBbox([made[index] for index in there]) if len(there) else np.zeros((0, 4))
+    rles: list[Rle] = [{"size": list(frame), "counts": each["counts"].decode("ascii")} for each in made]
+    owner, column, top, bottom = column_pieces(rles)
+    there, first = np.unique(owner, return_index=True)
+    sides = np.zeros((4, len(there)))
+    if len(there):  # reduceat needs one
+        sides[:2] = [np.minimum.reduceat(edge, first) for edge in (column, top)]
+        sides[2:] = [np.maximum.reduceat(edge, first) for edge in (column + 1, bottom)]
     return Prediction(
-        boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32),
-        labels=classes[there], scores=scores[there].astype(np.float32), masks=rles,
+        boxes=sides.T.astype(np.float32), labels=classes[there],
+        scores=scores[there].astype(np.float32), masks=[rles[index] for index in there],
         contours=[_inside(outlines[index], frame) for index in there], capped=capped,
     )  # fmt: skip
 
@@ -117,4 +121,4 @@ def _inside(outline: NDArray[np.float64], frame: tuple[int, int]) -> NDArray[np.
         return np.zeros((0, 2), np.float32)
     ring = shapely.get_coordinates(shapely.get_exterior_ring(parts[np.argmax(shapely.area(parts))]))[:-1]
     same_way = shapely.is_ccw(shapely.LinearRing(ring)) == shapely.is_ccw(shapely.LinearRing(outline))
-    return (ring if same_way else ring[::-1]).astype(np.float32)
+    return np.asarray(ring if same_way else ring[::-1], np.float32)

@@ -1,4 +1,4 @@
-"""The U-Nets' way from pixels to particles: what a pixel is, how deep it lies, and a watershed between the depths."""
+"""The U-Nets' way from pixels to particles: what a pixel is, whether it is in a core, and a watershed between the cores."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ from tem_seg.models.regions import Regions, to_prediction
 
 
 def encode(target: Target) -> Target:
-    """Target → with maps (2, H, W) float32 in place of masks: 0 for ground or 1 + class, and depth in [0, 1]."""
+    """Target → with maps (2, H, W) float32 in place of masks: 0 for ground or 1 + class; core in [0, 1].
+
+    Core: 0 at the border, 1 from half way to the deepest place on, so that small particles and long ones have one too.
+    """
     owner, depth = shared_out(masks_of(target))
     kinds = np.concatenate([[0], target["labels"].cpu().numpy() + 1])[owner]
-    maps = torch.from_numpy(np.stack([kinds.astype(np.float32), depth]))
+    maps = torch.from_numpy(np.stack([kinds.astype(np.float32), np.minimum(1, 2 * depth)]))
     return {"boxes": target["boxes"], "labels": target["labels"], "maps": maps}
 
 
 class WatershedModel(DenseModel):
-    """Classes of pixels (softmax with ground) and depth, from one trunk.
+    """Classes of pixels (softmax with ground) and cores, from one trunk.
 
-    A particle is where pixels are foreground with a probability of at least one half, around a place of a depth of
+    A particle is where pixels are foreground with a probability of at least one half, around a place that is core to
     ``seed_level``: thresholds are absolute, so that an empty micrograph stays empty. Its score is its mean foreground
     probability. min_area_px: smaller regions are dropped, px as shown.
     """
@@ -47,11 +50,11 @@ class WatershedModel(DenseModel):
         return encode
 
     def compare(self, said: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """loss_pixels: cross-entropy of classes; loss_depth: binary cross-entropy of depths."""
+        """loss_pixels: cross-entropy of classes; loss_core: binary cross-entropy of cores."""
         kinds = torch.cat([torch.zeros_like(said[:, :1]), said[:, :-1]], dim=1)
         return {
             "loss_pixels": F.cross_entropy(kinds, maps[:, 0].long()),
-            "loss_depth": F.binary_cross_entropy_with_logits(said[:, -1], maps[:, 1]),
+            "loss_core": F.binary_cross_entropy_with_logits(said[:, -1], maps[:, 1]),
         }
 
     def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
@@ -61,15 +64,15 @@ class WatershedModel(DenseModel):
         return to_prediction(found, frame, min_area_px=self.min_area_px, max_instances=self.max_instances, edges=True)
 
 
-def separated(classes: NDArray[np.float32], depth: NDArray[np.float32], seed_level: float) -> Regions:
-    """classes (C, h, w): probability of each class, depth (h, w), both in [0, 1] → regions, one a seed."""
+def separated(classes: NDArray[np.float32], core: NDArray[np.float32], seed_level: float) -> Regions:
+    """classes (C, h, w): probability of each class, core (h, w), both in [0, 1] → regions, one a seed."""
     soft = np.asarray(classes.sum(axis=0).clip(0, 1), np.float32)
     inside = soft >= THRESHOLD
-    count, seeds = cv2.connectedComponents((inside & (depth >= seed_level)).view(np.uint8), connectivity=4)
+    count, seeds = cv2.connectedComponents((inside & (core >= seed_level)).view(np.uint8), connectivity=4)
     if count == 1:  # watershed would make seeds of its own
         empty = np.zeros(0)
         return Regions(np.zeros_like(seeds), soft, empty.astype(np.float32), empty.astype(np.int64))
-    labels = watershed(-depth, seeds, mask=inside).astype(np.int32)
+    labels = watershed(-core, seeds, mask=inside).astype(np.int32)
     sums = np.stack([np.bincount(labels.ravel(), each.ravel(), minlength=count)[1:] for each in classes])
     areas = np.bincount(labels.ravel(), minlength=count)[1:]
     return Regions(labels, soft, (sums.sum(axis=0) / areas).clip(0, 1).astype(np.float32), sums.argmax(axis=0))

@@ -1,0 +1,172 @@
+"""What the configs of models of every pixel build, refuse, save and load; and that they learn."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dense_scenes import disc, target_of
+from torch import Tensor
+
+from tem_seg.core.errors import UserError
+from tem_seg.models import checkpoint
+from tem_seg.models.dense import encoders
+from tem_seg.models.dense.factory import Dense, MultiresUnet, Stardist, Unet
+
+SIZE = (64, 64)
+STAR: dict[str, Any] = {"depth": 2, "width": 8, "features": 16}
+SMALL = [MultiresUnet(width=4), Stardist(**STAR), Stardist(**STAR, grid=1, norm="none"), Stardist(**STAR, norm="gn")]
+NAMES = ["multires", "stardist", "plain stardist", "group norm"]
+
+
+@pytest.fixture(params=[*SMALL, "unet"], ids=[*NAMES, "unet"])
+def factory(request: pytest.FixtureRequest) -> Dense:
+    if request.param != "unet":
+        return request.param  # type: ignore[no-any-return]
+    pytest.importorskip("segmentation_models_pytorch")
+    return Unet(backbone="resnet18", decoder_channels=(16, 16, 8, 8, 8))
+
+
+def discs() -> tuple[Tensor, dict[str, Tensor]]:
+    masks = [disc(SIZE, 18, 20, 9), disc(SIZE, 44, 40, 11)]
+    target = target_of(masks)
+    image = 0.8 - 0.6 * target["masks"].amax(dim=0).float()[None]
+    return image, target  # type: ignore[return-value]
+
+
+def test_it_overfits_a_crop_and_then_finds_its_particles(factory: Dense) -> None:
+    torch.manual_seed(0)
+    model, (image, target) = factory.build().train(), discs()
+    mirrored = target_of([mask[:, ::-1].copy() for mask in target["masks"].numpy()])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    first = 0.0
+    for _ in range(60):
+        losses = model([image, image.flip(-1)], [target, mirrored])  # type: ignore[arg-type, list-item]
+        total = torch.stack(list(losses.values())).sum()
+        first = first or total.item()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert float(total) < 0.6 * first
+    model.train()  # statistics of norms over 60 steps are no average yet
+    with torch.no_grad():
+        found = model.predict([image])[0]
+    assert 2 <= len(found) <= 4 and found.masks is not None
+
+
+def test_any_size_and_none_smaller_than_the_stride_fails(factory: Dense) -> None:
+    model = factory.build().eval()
+    images = [torch.rand(1, 5, 7), torch.rand(1, 33, 95), torch.full((1, 40, 40), 0.3)]
+    found = model(images, frames=[(5, 7), (66, 190), (40, 40)])
+    assert len(found) == 3 and all(len(f.scores) == len(f.boxes) for f in found)  # type: ignore[union-attr]
+
+
+def test_what_an_image_says_does_not_depend_on_its_neighbours(factory: Dense) -> None:
+    model = factory.build().eval()
+    small, large = torch.rand(1, 64, 64), torch.rand(1, 64, 96)
+    with torch.no_grad():
+        alone, beside = model.said([small])[0], model.said([small, large])[0]
+    inner = (slice(None), slice(0, 8), slice(0, 8))
+    assert alone.shape[1] <= beside.shape[1]
+    if factory.FAMILY != "unet" and getattr(factory, "norm", "") != "gn":  # which see the whole batch's size
+        torch.testing.assert_close(alone[inner], beside[inner], atol=2e-3, rtol=1e-2)
+
+
+def test_the_encoder_travels_to_loader_processes(factory: Dense) -> None:
+    encode = pickle.loads(pickle.dumps(factory.build().encoder()))
+    _, target = discs()
+    maps = encode(target)["maps"]
+    assert maps.dtype == torch.float32 and maps.ndim == 3
+
+
+def test_about_is_plain_and_weights_travel(factory: Dense, tmp_path: Path) -> None:
+    about = factory.about()
+    assert about["backend"] == "torch" and about["masks"] is True and about["family"] == factory.FAMILY
+    assert all(isinstance(value, str | int | float | bool | list) for value in about.values())
+    model = factory.build()
+    checkpoint.write(tmp_path / "a.safetensors", model.state_dict(), about)
+    again = type(factory)(**_options(factory) | {"weights": str(tmp_path / "a.safetensors")}).build()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name].float(), value.float(), atol=2e-3, rtol=2e-3)
+    with pytest.raises(UserError, match="another architecture"):
+        MultiresUnet(width=5, weights=str(tmp_path / "a.safetensors")).build()
+
+
+def _options(factory: Dense) -> dict[str, Any]:
+    names = [name for name in type(factory).__dataclass_fields__ if name not in ("FAMILY", "PUBLISHED")]
+    return {name: getattr(factory, name) for name in names}
+
+
+def test_other_classes_start_only_the_last_layer_anew(tmp_path: Path) -> None:
+    trained = MultiresUnet(width=4).build()
+    checkpoint.write(tmp_path / "a.safetensors", trained.state_dict(), MultiresUnet(width=4).about())
+    other = MultiresUnet(width=4, num_classes=3, weights=str(tmp_path / "a.safetensors")).build()
+    assert other.predictor.out_channels == 4
+    torch.testing.assert_close(other.trunk.state_dict(), trained.trunk.state_dict(), atol=2e-3, rtol=2e-3)
+
+
+def test_patterns_freeze() -> None:
+    with pytest.raises(UserError, match=r"keeps weights as they start, and weights=none is random"):
+        MultiresUnet(freeze=("trunk.*",)).about()
+    with pytest.raises(UserError, match=r"model.freeze=\['backbone'\]: the parts of an R-CNN"):
+        MultiresUnet(freeze=("backbone",), weights="a.ckpt").about()
+
+
+def test_frozen_weights_do_not_train(tmp_path: Path) -> None:
+    small = MultiresUnet(width=4)
+    trained = small.build().state_dict()
+    state = {name: value + 0.01 if value.is_floating_point() else value for name, value in trained.items()}
+    checkpoint.write(tmp_path / "a.safetensors", state, small.about())
+    model = MultiresUnet(width=4, weights=str(tmp_path / "a.safetensors"), freeze=("trunk.down.*",)).build()
+    assert not any(p.requires_grad for n, p in model.named_parameters() if n.startswith("trunk.down."))
+    assert model.predictor.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            MultiresUnet(weights="coco"),
+            "there are no coco weights of model=multires_unet: set model.weights to none or",
+        ),
+        (Stardist(weights="imagenet"), "there are no imagenet weights of model=stardist"),
+        (Stardist(backend="detectron2"), "model=stardist is plain torch, not detectron2"),
+        (Stardist(grid=3), "model.grid 1, 2 or 4"),
+        (Stardist(norm="gn", width=12), "with model.norm=gn width a multiple of 8"),
+        (Stardist(object_score=0.0), "model.object_score must lie between 0 and 1"),
+        (MultiresUnet(seed_level=1.0), "model.seed_level must lie between 0 and 1"),
+        (MultiresUnet(width=2), "model.width must be at least 4"),
+        (Unet(decoder_channels=(8, 8)), "model.decoder_channels needs 5 positive numbers"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_any_work(made: Dense, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        made.about()
+
+
+def test_without_the_package_unet_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install segmentation-models-pytorch; or use model=multires_unet"):
+        Unet().about()
+
+
+def test_an_encoder_that_there_is_not() -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    with pytest.raises(UserError, match="model.backbone=resnet19 is no encoder.*resnet18"):
+        Unet(backbone="resnet19").about()
+    with pytest.raises(UserError, match="model.backbone=tu-nothing cannot be built"):
+        Unet(backbone="tu-nothing", weights="none").build()
+
+
+def test_imagenet_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", refuse)
+    with pytest.raises(UserError, match=r"the imagenet weights of resnet18 cannot be had \(no route\).*weights=none"):
+        Unet(backbone="resnet18", weights="imagenet").build()

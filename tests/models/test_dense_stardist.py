@@ -1,0 +1,142 @@
+"""StarDist's model: it reads back what its targets say, in any frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+import torch
+from dense_scenes import disc, target_of
+from torch import Tensor, nn
+
+from tem_seg.core.types import Prediction
+from tem_seg.data import rle
+from tem_seg.models.contract import Target
+from tem_seg.models.dense.base import Trunk
+from tem_seg.models.dense.stardist import StarModel
+
+SIZE = (64, 64)
+
+
+class Painted(StarModel):
+    """Says what it is given, for any image."""
+
+    def __init__(self, logits: Tensor, grid: int = 2, classes: int = 1, **options: object) -> None:
+        settings = {"object_score": 0.3, "nms_overlap": 0.5, "max_instances": 100}
+        trunk = Trunk(nn.Identity(), 1, stride=16, grid=grid)
+        super().__init__(trunk, num_classes=classes, rays=32, **settings | options)  # type: ignore[arg-type]
+        self.logits = logits
+
+    def said(self, images: list[Tensor]) -> Tensor:
+        return self.logits[None].repeat(len(images), 1, 1, 1)
+
+
+def truth_of(target: Target, grid: int = 2, classes: int = 1) -> Tensor:
+    """What a network says that knows the target's maps."""
+    maps = Painted(torch.zeros(0), grid).encoder()(target)["maps"]
+    kinds = [torch.where(maps[:1] == index + 1, 3.0, -3.0) for index in range(classes if classes > 1 else 0)]
+    return torch.cat([torch.logit(maps[1:2], 1e-4), maps[2:], *kinds])
+
+
+def seen(model: Painted, size: tuple[int, int] = SIZE, frame: tuple[int, int] | None = None) -> Prediction:
+    return model.eval()([torch.zeros(1, *size)], frames=[frame or size])[0]  # type: ignore[index, return-value]
+
+
+def best_iou(found: Prediction, mask: np.ndarray) -> float:
+    assert found.masks is not None
+    decoded = [rle.decode(m) for m in found.masks]
+    return max(np.logical_and(m, mask).sum() / np.logical_or(m, mask).sum() for m in decoded)
+
+
+@pytest.mark.parametrize("grid", [1, 2])
+def test_overlapping_particles_come_back_whole(grid: int) -> None:
+    masks = [disc(SIZE, 24, 30, 12), disc(SIZE, 40, 30, 11), disc(SIZE, 50, 56, 5)]
+    found = seen(Painted(truth_of(target_of(masks), grid), grid))
+    assert len(found) == 3 and found.contours is not None and found.edge_sd_px is None
+    assert all(best_iou(found, mask) > 0.88 for mask in masks)
+    assert (np.diff(found.scores) <= 0).all() and found.scores[0] == pytest.approx(1, abs=1e-3)
+
+
+def test_the_outline_is_where_the_border_is() -> None:
+    """No half a pixel is lost between the grid's points and pixels' centres."""
+    found = seen(Painted(truth_of(target_of([disc(SIZE, 30.5, 33.5, 16)]))))
+    assert found.contours is not None
+    middle = shapely.centroid(shapely.Polygon(found.contours[0]))
+    np.testing.assert_allclose([middle.x, middle.y], [30.5, 33.5], atol=0.3)
+    assert np.hypot(*(found.contours[0] - [30.5, 33.5]).T).mean() == pytest.approx(16, abs=0.4)
+    np.testing.assert_allclose(found.boxes[0], [14.5, 17.5, 46.5, 49.5], atol=1)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_a_rescaled_look_comes_back_in_the_micrographs_frame(scale: float) -> None:
+    frame = (round(64 * scale), round(64 * scale))
+    found = seen(Painted(truth_of(target_of([disc(SIZE, 30, 34, 15)]))), frame=frame)
+    assert found.masks is not None and tuple(found.masks[0]["size"]) == frame
+    assert best_iou(found, disc(frame, 30 * scale, 34 * scale, 15 * scale)) > 0.9
+
+
+def test_a_particle_at_the_side_is_cut_there() -> None:
+    found = seen(Painted(truth_of(target_of([disc(SIZE, 2, 30, 14)]))))
+    assert found.contours is not None and (found.boxes >= 0).all()
+    outline = found.contours[0]
+    assert outline.min() >= 0 and best_iou(found, disc(SIZE, 2, 30, 14)) > 0.88
+
+
+def test_what_leaves_the_frame_is_cut_in_contours_and_masks() -> None:
+    logits = truth_of(target_of([disc(SIZE, 4, 30, 10)]))
+    logits[1:33] *= 2  # says that it reaches far beyond
+    found = seen(Painted(logits))
+    assert found.contours is not None and all(contour.min() >= 0 for contour in found.contours)
+
+
+def test_an_empty_micrograph_stays_empty() -> None:
+    logits = torch.full((33, 32, 32), -3.0)
+    found = seen(Painted(logits))
+    assert len(found) == 0 and found.boxes.shape == (0, 4) and not found.capped
+
+
+def test_classes() -> None:
+    target = target_of([disc(SIZE, 18, 30, 10), disc(SIZE, 46, 30, 9)], [1, 0])
+    model = Painted(truth_of(target, classes=2), classes=2)
+    found = seen(model)
+    assert found.labels[np.argsort(found.boxes[:, 0])].tolist() == [1, 0]
+    losses = model.train()([torch.zeros(1, *SIZE)], [target])
+    assert isinstance(losses, dict) and set(losses) == {"loss_object", "loss_distance", "loss_class"}
+    assert losses["loss_class"] < 0.01 and losses["loss_distance"] < 1e-4
+
+
+def test_losses_as_the_package_computes_them() -> None:
+    """By hand: one px too far everywhere costs 0.2 px, beside 1e-4 of the reach on the ground."""
+    target = target_of([disc(SIZE, 30, 34, 15)])
+    maps = Painted(torch.zeros(0)).encoder()(target)["maps"]
+    logits = truth_of(target)
+    logits[1:33] += 1
+    losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
+    assert isinstance(losses, dict)
+    ground = float(((1 - maps[1]) * logits[1:33].abs().mean(0)).mean())
+    assert float(losses["loss_distance"]) == pytest.approx(0.2 * (1 + 1e-4 * ground), rel=1e-4)
+
+
+def test_a_crop_without_particles_has_finite_losses() -> None:
+    losses = Painted(torch.full((33, 32, 32), -6.0)).train()([torch.zeros(1, *SIZE)], [target_of([])])
+    assert isinstance(losses, dict) and all(torch.isfinite(value) and value < 0.02 for value in losses.values())
+
+
+def test_caps_are_reported() -> None:
+    masks = [disc(SIZE, 16, 16, 8), disc(SIZE, 46, 16, 8), disc(SIZE, 30, 46, 9)]
+    found = seen(Painted(truth_of(target_of(masks)), max_instances=2))
+    assert len(found) == 2 and found.capped
+
+
+def test_what_is_not_star_convex_loses_what_no_ray_reaches() -> None:
+    """docs/models.md: a ring sector of 270 degrees. From no point are both of its ends seen."""
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    radius, angle = np.hypot(columns - 32, rows - 32), np.arctan2(rows - 32, columns - 32)
+    sector = ((radius > 12) & (radius < 26) & (np.abs(angle) < 0.75 * np.pi)).astype(np.uint8)
+    found = seen(Painted(truth_of(target_of([sector]))))
+    assert 0.2 < best_iou(found, sector) < 0.6
+
+
+def test_too_many_claims_are_cut_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tem_seg.models.dense.stardist.MOST_CLAIMS", 10)
+    assert seen(Painted(truth_of(target_of([disc(SIZE, 30, 34, 15)])))).capped
