@@ -50,7 +50,7 @@ class Classical:
     smoothing_px: float = 1.5
     """Gaussian, standard deviation."""
     ground_px: float = 120.0
-    """The median over so many px around is taken as the ground and subtracted: it must be larger than particles; 0: no."""
+    """The median over so many px around is the ground, and subtracted; it must be larger than particles. 0: none is."""
     min_contrast: float = 3.5
     """Particles and the ground beside them differ by so many standard deviations, or the micrograph counts as empty."""
     window_px: int = 101

@@ -130,7 +130,7 @@ def test_frozen_weights_do_not_train(tmp_path: Path) -> None:
     [
         (
             MultiresUnet(weights="coco"),
-            "there are no coco weights of model=multires_unet: set model.weights to none or",
+            "there are no coco weights of model=multires_unet: set model.weights to",
         ),
         (Stardist(weights="imagenet"), "there are no imagenet weights of model=stardist"),
         (Stardist(backend="detectron2"), "model=stardist is plain torch, not detectron2"),

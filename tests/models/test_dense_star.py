@@ -1,4 +1,4 @@
-"""Distances along rays; the ``stardist`` package is the oracle where it is installed (it needs no TensorFlow for that)."""
+"""Distances along rays; the ``stardist`` package is the oracle where it is installed (without TensorFlow)."""
 
 from __future__ import annotations
 

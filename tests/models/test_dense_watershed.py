@@ -8,6 +8,7 @@ import torch
 from dense_scenes import disc, target_of
 from torch import Tensor, nn
 
+from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import Target
 from tem_seg.models.dense.base import Trunk
@@ -38,9 +39,9 @@ def truth_of(target: Target, classes: int = 1, sure: float = 6.0) -> Tensor:
     return torch.cat([pixels, torch.logit(core, 1e-4)[None]])
 
 
-def seen(logits: Tensor, size: tuple[int, int] = SIZE, frame: tuple[int, int] | None = None, **options: object):  # type: ignore[no-untyped-def]  # noqa: ANN201, E501
+def seen(logits: Tensor, frame: tuple[int, int] = SIZE, **options: object) -> Prediction:
     model = Painted(logits, **options).eval()
-    return model([torch.zeros(1, *size)], frames=[frame or size])[0]  # type: ignore[index]
+    return model([torch.zeros(1, *SIZE)], frames=[frame])[0]  # type: ignore[index, return-value]
 
 
 def test_particles_that_touch_come_out_one_by_one() -> None:

@@ -1,4 +1,4 @@
-"""COCO's JSON: every mask whole, run-length encoded; see data/coco.py and docs/results-format.md."""
+"""COCO's JSON, and a run's predictions.json: every mask whole; see data/coco.py and docs/results-format.md."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ import numpy as np
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Instances
 from tem_seg.data import coco
+from tem_seg.data.atomic import read_json
 from tem_seg.data.formats.canvas import Canvas
 from tem_seg.data.formats.model import PARTICLE, Annotated, Found, Source
 from tem_seg.data.images import refuse_huge
+from tem_seg.data.rle import runs_of
 
 
 def recognises(source: Source) -> bool:
-    """Whether a file is a COCO dataset."""
-    return isinstance(source.json, dict) and {"images", "annotations"} <= source.json.keys()
+    """Whether a file is a COCO dataset, or a run's predictions.json."""
+    return isinstance(source.json, dict) and (
+        {"images", "annotations"} <= source.json.keys() or {"info", "results"} <= source.json.keys()
+    )
 
 
 def read(source: Source) -> Found:
     """All micrographs; crowd regions are no particles. The picture files need not be there."""
-    content = source.json
+    path, content = (source.path, source.json) if "images" in source.json else _predicted(source)
     for image in content["images"] if isinstance(content["images"], list) else []:
         if isinstance(image, dict):
             _check_image(source, image)
-    dataset = coco.of_content(source.path, content, need_images=False)
+    dataset = coco.of_content(path, content, need_images=False)
     coco.require_masks(dataset, "measuring particles")
     frames = {image["id"]: image.get("frame") for image in content["images"]}
     images, notes = [], []
@@ -45,6 +49,31 @@ def read(source: Source) -> Found:
         images.append(replace(one, image=record.path, frame=frame if isinstance(frame, int) else None))
         notes += canvas.notes
     return Found(images, notes)
+
+
+def _predicted(source: Source) -> tuple[Path, dict[str, Any]]:
+    """A run's predictions.json → the dataset whose micrographs it names, and its content with what was predicted."""
+    info, results = source.json["info"], source.json["results"]
+    named = info.get("dataset") if isinstance(info, dict) else None
+    if not isinstance(named, str) or not isinstance(results, list):
+        raise UserError(f"{source.path} is no predictions.json: it has no info.dataset, or results are no list")
+    path = Path(named)
+    if not path.is_file():
+        raise UserError(f"{source.path} holds predictions for {path}, which is not there: put the dataset back")
+    content = read_json(path)
+    shown = set(info.get("image_ids", ()))
+    if any(not isinstance(row, dict) or "segmentation" not in row for row in results):
+        raise UserError(f"{source.path} holds boxes alone: outlines need a model with masks")
+    predicted = [{**row, "id": number, "iscrowd": 0, "area": _area(row)} for number, row in enumerate(results, 1)]
+    images = [image for image in content["images"] if image["id"] in shown]
+    return path, {**content, "images": images, "annotations": predicted}
+
+
+def _area(row: dict[str, Any]) -> int:
+    """px; 0 for what is no mask, which is found when the content is checked."""
+    mask = row["segmentation"]
+    runs = runs_of(mask.get("counts")) if isinstance(mask, dict) else None
+    return 0 if runs is None else int(runs[1::2].sum())
 
 
 def _check_image(source: Source, image: dict[str, Any]) -> None:

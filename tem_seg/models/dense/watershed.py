@@ -1,4 +1,4 @@
-"""The U-Nets' way from pixels to particles: what a pixel is, whether it is in a core, and a watershed between the cores."""
+"""The U-Nets' way from pixels to particles: what a pixel is, whether in a core, and a watershed between the cores."""
 
 from __future__ import annotations
 
