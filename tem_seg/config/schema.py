@@ -137,7 +137,7 @@ class Crop:
 
     crop_px: int = 512
     """Side of a training crop, px."""
-    scale_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
+    scale_range: list[float] = field(default_factory=lambda: [0.35, 1.6])
     """Magnification of the micrograph before cropping, log-uniform."""
     particle_px_range: list[float] = field(default_factory=lambda: [8.0, 200.0])
     """The median particle's size is kept within it in the crop, px."""

@@ -17,7 +17,7 @@ from tem_seg.models.contract import RcnnSpec, Target
 from tem_seg.models.rcnn import Rcnn
 from tem_seg.models.torchvision.rotated_boxes import canonical
 from tem_seg.models.torchvision.rotated_matching import assign
-from tem_seg.models.torchvision.rotated_ops import pairwise_iou
+from tem_seg.models.torchvision.rotated_ops import overlapping_grid, pairwise_iou
 from tem_seg.models.torchvision.rotated_rcnn import RotatedRcnn
 from tem_seg.models.torchvision.rotated_rpn import RotatedAnchors, cell_anchors
 
@@ -180,8 +180,8 @@ def test_anchors_have_the_area_ratio_and_angles_asked_for() -> None:
     assert sorted(cells[2:6, 4].tolist()) == [-90, -45, 0, 45] == sorted(cells[6:, 4].tolist())
     levels = RotatedAnchors((8.0, 16.0), (2.0,), (0.0, 45.0))([torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 2, 2)])
     assert [len(level) for level in levels] == [24, 8]
-    np.testing.assert_array_equal(levels[0][:4, :2], [[2, 2], [2, 2], [6, 2], [6, 2]])
-    np.testing.assert_array_equal(levels[1][-1, :2], [12, 12])
+    np.testing.assert_array_equal(levels[0].boxes[:4, :2], [[2, 2], [2, 2], [6, 2], [6, 2]])
+    np.testing.assert_array_equal(levels[1].boxes[-1, :2], [12, 12])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -195,13 +195,33 @@ def test_matching_is_that_of_torchvisions_matcher(seed: int) -> None:
     low, high = torch.tensor([0.0, 0, 2, 4, -90]), torch.tensor([120.0, 120, 12, 90, 90])
     truths = canonical(low + (high - low) * torch.rand(25, 5, generator=draw))
     labels, owner = assign(truths, levels, 0.5, 0.3, best_ones=True)
-    matched = Matcher(0.5, 0.3, allow_low_quality_matches=True)(pairwise_iou(truths, torch.cat(levels)))
+    iou = pairwise_iou(truths, torch.cat(levels))
+    matched = Matcher(0.5, 0.3, allow_low_quality_matches=True)(iou)
     expected = torch.where(matched >= 0, 1.0, torch.where(matched == Matcher.BELOW_LOW_THRESHOLD, 0.0, -1.0))
     assert torch.equal(labels, expected) and (labels == 1).sum() >= 25 and (labels == -1).any()
-    assert torch.equal(owner[labels == 1], matched[labels == 1])
+    poor = (labels == 1) & (iou.amax(0) < 0.3)
+    assert torch.equal(owner[(labels == 1) & ~poor], matched[(labels == 1) & ~poor])
+    assert torch.equal(iou[owner[poor], poor.nonzero()[:, 0]], iou.amax(1)[owner[poor]])  # the best that truth has
     plain, _ = assign(truths, levels, 0.5, 0.5, best_ones=False)
     again = Matcher(0.5, 0.5, allow_low_quality_matches=False)(pairwise_iou(truths, torch.cat(levels)))
     assert torch.equal(plain == 1, again >= 0) and not (plain == -1).any()
+
+
+@pytest.mark.parametrize("at_least", [0.0, 0.1, 0.3, 0.6])
+def test_a_grid_is_compared_as_the_boxes_it_stands_for(at_least: float) -> None:
+    draw = torch.Generator().manual_seed(5)
+    low, high = torch.tensor([-5.0, -5, 4, 10, -90]), torch.tensor([130.0, 90, 20, 60, 90])
+    truths = canonical(low + (high - low) * torch.rand(80, 5, generator=draw))
+    (grid,) = RotatedAnchors((16.0,), (1.0, 2.5, 6.0), (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0))(
+        [torch.zeros(1, 1, 20, 30)]
+    )
+    found = torch.zeros(len(truths), len(grid))
+    rows, columns, iou = overlapping_grid(truths, grid, at_least)
+    found[rows, columns] = iou
+    expected = pairwise_iou(truths, grid.boxes)
+    enough = expected >= max(at_least, 1e-6)
+    assert enough.sum() > 20
+    torch.testing.assert_close(found[enough], expected[enough], atol=1e-6, rtol=0)
 
 
 def test_matching_without_truths_or_boxes() -> None:
