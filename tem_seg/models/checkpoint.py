@@ -146,8 +146,8 @@ def load_backbone(model: nn.Module, path: Path) -> None:
                   for values in (model_state(read(path)), model.state_dict()))  # fmt: skip
     if not state or (misfits := _misfits(state, own, [])):
         raise UserError(
-            f"{path} holds another backbone: {'; '.join(misfits) if state else 'none by that name'}. Set model.backbone, "
-            "model.norm, model.fpn_channels and model.backend to what it was trained with"
+            f"{path} holds another backbone: {'; '.join(misfits) if state else 'none by that name'}. Set "
+            "model.backbone, model.norm, model.fpn_channels and model.backend to what it was trained with"
         )
     model.load_state_dict(state, strict=False)
 

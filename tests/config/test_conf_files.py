@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ def content(file: Path) -> dict[str, Any]:
     return yaml.safe_load(file.read_text()) or {}
 
 
+def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Plain values of an experiment's file by dotted key; a model's may be changed by its profile (profile_model)."""
+    for key, value in node.items():
+        if key in ("defaults", "budgets", "model", "pretrain") and not prefix:
+            continue
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        elif not isinstance(value, list) and "${" not in str(value):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, list) and all(isinstance(v, int | float) for v in value):
+            yield f"{prefix}{key}", value
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_with_every_profile(experiment: str, profile: str) -> None:
@@ -41,7 +55,10 @@ def test_every_experiment_with_every_profile(experiment: str, profile: str) -> N
     check.check(cfg)
     check.check_targets(cfg)
     assert cfg.name == experiment and cfg.profile == profile
-    assert cfg.train.steps == content(CONF / "experiment" / f"{experiment}.yaml")["budgets"][profile]["steps"]
+    own = content(CONF / "experiment" / f"{experiment}.yaml")
+    assert cfg.train.steps == own["budgets"][profile]["steps"]
+    lost = {key: value for key, value in leaves(own) if OmegaConf.select(cfg, key) != value}
+    assert not lost or profile == "smoke", f"profile {profile} overrides what the experiment asks for"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
