@@ -1,6 +1,6 @@
 """Rotated AP of runs side by side; masks of an upright model are judged by the smallest rectangle around each.
 
-    python scripts/turned_boxes.py RUN_DIR [RUN_DIR ...]
+python scripts/turned_boxes.py RUN_DIR [RUN_DIR ...]
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def main() -> None:
     print("| run | rotated AP | AP50 | AP75 | particles | predictions |\n|---|---|---|---|---|---|")
     for run_dir in parser.parse_args().runs:
         found = figures(run_dir)
-        print(f"| {run_dir.name} | {found['ap']:.3f} | {found['ap50']:.3f} | {found['ap75']:.3f} | {found['n_truths']} | "
-              f"{found['n_predictions']} |")  # fmt: skip
+        cells = [f"{found[key]:.3f}" for key in ("ap", "ap50", "ap75")] + [found["n_truths"], found["n_predictions"]]
+        print(f"| {run_dir.name} | {' | '.join(map(str, cells))} |")
 
 
 if __name__ == "__main__":
