@@ -28,7 +28,7 @@ STARTS = {"starter": [], "none": ["optimizer.lr=1e-3"]}
 def trained(pairs: Path, start: str, steps: int) -> pd.DataFrame:
     """AP and AP50 of the other two by step, and seconds of the training, scores included."""
     given = ["experiment=fine_tune", "profile=laptop", f"model.weights={start}", f"dataset.reader.images={pairs}",
-             "dataset.reader.splits={train: 0.8, val: 0.2}", "dataset.reader.modality=bright_field",
+             "dataset.reader.splits={train: 0.8, val: 0.2, test: 0}", "dataset.reader.modality=bright_field",
              f"train.steps={steps}", "dataset.name=insitu_sintering", "stages=[generate,train]"]  # fmt: skip
     subprocess.run([sys.executable, "-m", "tem_seg.run", *given, *STARTS[start]], cwd=ROOT, check=True)
     run_dir = max((OUTPUTS / "runs" / "fine_tune").iterdir(), key=lambda path: path.name)
