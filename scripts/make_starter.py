@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "tem_seg" / "weights" / "starter.safetensors"
 LARGEST_BYTES = 16 * 10**6
 CALIBRATED = ("find_scale", "counting_score", "calibration")
+FITTED = ("temperature", "bias", "n", "n_true", "edge_sd_factor", "edge_n", "edge_note")
 DATA = "EMPS train (MIT; Yildirim and Cole 2021) and synthetic micrographs (conf/recipe/starter.yaml)"
 
 
@@ -77,9 +78,9 @@ def calibrate(data: Path) -> None:
     score = float(counting_score(matchings.values()))
     calibration: dict[str, Any] = score_figures(matchings.values(), [])
     calibration |= edge_figures(dataset, results, matchings, min_score=score)
-    kept = {key: calibration[key] for key in ("temperature", "bias", "n", "n_true", "edge_sd_factor", "edge_n", "edge_note")}
-    fitted_on = f"EMPS validation part, {len(dataset)} micrographs"
-    kept |= {"fitted_on": fitted_on, "look": look.magnifications_and_views}
+    kept = {key: calibration[key] for key in FITTED} | {
+        "fitted_on": f"EMPS validation part, {len(dataset)} micrographs", "look": look.magnifications_and_views,
+    }  # fmt: skip
     checkpoint.write(TARGET, state, about | {"counting_score": score, "calibration": kept})
     again = checkpoint.model_state(checkpoint.read(TARGET))
     assert again.keys() == state.keys() and all(torch.equal(again[name], state[name]) for name in state)

@@ -4,7 +4,8 @@
     python scripts/starter_figures.py --into outputs/starter.csv --checkpoint FILE --sets emps_val
 
 EMPS test, as it is and rescaled; bam_tio2 SEM, insitu_sintering and stem_catalysts, which nothing was trained on. The
-threshold of every F1 is the one that EMPS's validation part gives, which the weights carry. Never tune on any set but emps_val.
+threshold of every F1 is the one that EMPS's validation part gives, which the weights carry. Never tune on any set but
+emps_val.
 """
 
 from __future__ import annotations

@@ -155,7 +155,10 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
     if scales is not None and (not scales or min(scales) <= 0):
         yield f"prediction.scales must hold positive magnifications, got {list(scales)}"
     if scales is not None and cfg.prediction.find_scale:
-        yield f"prediction.find_scale=true finds the magnification, prediction.scales={list(scales)} gives it: leave one out"
+        yield (
+            f"prediction.find_scale=true finds the magnification, prediction.scales={list(scales)} gives it: leave one "
+            "out"
+        )
     tile_px, overlap_px = cfg.prediction.tile_px, cfg.prediction.overlap_px
     if tile_px is not None and tile_px - overlap_px < SMALLEST_TILE_STEP_PX:
         yield (

@@ -80,9 +80,10 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
 def counting_score(validation: Iterable[Matching], carried: float | None = None) -> float:
     """The score in [0, 1] from which a prediction counts as a particle; NaN without predictions or without truths.
 
-    carried: the one that the weights come with, for a validation split that cannot be calibrated. Else, where the confidence is half the best F1 of validation: for calibrated probabilities that threshold maximises F1
-    (Lipton et al., ECML 2014). Of scores that cannot be calibrated, the one with the best F1: over few micrographs the
-    top of that curve is flat and noisy (docs/results/2026-11-21-counting-score.md).
+    Where the confidence is half the best F1 of validation: for calibrated probabilities that threshold maximises F1
+    (Lipton et al., ECML 2014). Of scores that cannot be calibrated, ``carried``, which the weights come with, or the
+    one with the best F1: over few micrographs the top of that curve is flat and noisy
+    (docs/results/2026-11-21-counting-score.md).
     """
     images = list(validation)
     found = fit(*outcomes(images))
@@ -127,22 +128,24 @@ def score_figures(
     which it is: "validation", the weights' own words, or None.
     """
     scores, hits = outcomes(validation or [])
-    found, fitted_on = fit(scores, hits), "validation"
-    if found is None and carried is not None and carried["temperature"] is not None:
-        found, fitted_on = Fit(carried["temperature"], carried["bias"]), carried["fitted_on"]
+    fitted = _words(fit(scores, hits), "validation") | {"n": len(scores), "n_true": int(hits.sum())}
+    if fitted["temperature"] is None and carried is not None:
+        fitted = {key: carried[key] for key in fitted}
+    found = None if fitted["temperature"] is None else Fit(fitted["temperature"], fitted["bias"])
     tested, right = outcomes(test)
     bins = reliability(tested, found.confidence(tested) if found else None, right)
-    return {
-        "temperature": found.temperature if found else None,
-        "bias": found.bias if found else None,
-        "fitted_on": fitted_on if found else None,
-        "n": len(scores),
-        "n_true": int(hits.sum()),
+    return fitted | {
         "ece_before": expected_error(bins, "score"),
         "ece_after": expected_error(bins, "confidence"),
         "bins": bins,
         "note": _why_not(validation is None, hits) if found is None else _too_few(tested),
     }
+
+
+def _words(found: Fit | None, fitted_on: str) -> dict[str, Any]:
+    if found is None:
+        return {"temperature": None, "bias": None, "fitted_on": None}
+    return {"temperature": found.temperature, "bias": found.bias, "fitted_on": fitted_on}
 
 
 def applied(results: Sequence[Mapping[str, Any]], calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:

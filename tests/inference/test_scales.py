@@ -11,7 +11,15 @@ import pytest
 from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.inference import scales
-from tem_seg.inference.scales import FIRST_PX, LARGEST_MAGNIFICATION, MAGNIFIED_PX, WANTED_PX, found, sizes_px, typical_px
+from tem_seg.inference.scales import (
+    FIRST_PX,
+    LARGEST_MAGNIFICATION,
+    MAGNIFIED_PX,
+    WANTED_PX,
+    found,
+    sizes_px,
+    typical_px,
+)
 
 Disc = tuple[float, float, float]
 """x, y, radius; shares of the micrograph's side."""
