@@ -5,8 +5,8 @@
     python scripts/starter_figures.py --into outputs/starter.csv --sets stem_catalysts --score 0.1 0.3 0.5
 
 EMPS test, as it is and rescaled; bam_tio2 SEM, insitu_sintering and stem_catalysts, which nothing was trained on.
-Precision, recall and F1 are of detections from the score on that EMPS's validation part chooses, or from each --score
-on, a row each; ``predictions`` counts them. Never tune on any set but emps_val.
+Precision, recall and F1 are of detections from the score on that EMPS's validation part chooses (the weights may carry
+it), or from each --score on, a row each; ``predictions`` counts them. Never tune on any set but emps_val.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 import bench_common
 import cv2
 import numpy as np
-import torch
 from skimage.measure import label
 
 from tem_seg.core import provenance
@@ -41,12 +40,14 @@ from tem_seg.evaluation.calibration import counting_score
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import counts_at, match_dataset
-from tem_seg.inference.predict import predict_dataset
+from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint
+from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common
 from tem_seg.training.fit import resolve_precision
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA_FOLDER = Path(os.environ.get("TEM_SEG_DATA", ROOT.parent / "shared/data"))
 ALL = {"test": 1.0, "train": 0.0, "val": 0.0}
 FIELDS = ("set", "images", "particles", "ap", "ap50", "ap75", "f1", "precision", "recall", "predictions", "score",
           "s_per_image", "checkpoint", "overrides", "commit", "date")  # fmt: skip
@@ -165,15 +166,18 @@ def rows(name: str, scored: Scored, scores: Iterable[float]) -> Iterator[dict[st
         }  # fmt: skip
 
 
+def predicting(weights: str, about: dict[str, Any], *overrides: str) -> tuple[SegmentationModel, Predictor]:
+    """The network with its weights and how it looks at micrographs. about: what the weights say of themselves."""
+    cfg = bench_common.config(*overrides, f"model.weights={weights}", experiment="starter", profile="laptop")
+    common.set_threads(cfg)
+    model: SegmentationModel = common.model_factory(cfg, about["categories"]).build()
+    return model.eval(), common.predictor(cfg, resolve_precision("auto"), about)
+
+
 def figures(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Predicts the sets that were asked for; their rows, without what they are made by."""
     about = checkpoint.read(checkpoint.path_of(options.checkpoint))["tem_seg"]
-    cfg = bench_common.config(
-        *options.overrides, f"model.weights={options.checkpoint}", experiment="starter", profile="laptop"
-    )
-    model = common.model_factory(cfg, about["categories"]).build().eval()
-    look = common.predictor(cfg, resolve_precision("auto"))
-    torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+    model, look = predicting(options.checkpoint, about, *options.overrides)
     with TemporaryDirectory() as folder:
 
         def scored(name: str) -> Scored:
@@ -183,6 +187,8 @@ def figures(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
         known: dict[str, Scored] = {}
         scores = options.score
+        if scores is None and "counting_score" in about and not options.overrides:
+            scores = [about["counting_score"]]
         if scores is None:
             dataset, results, _ = known["emps_val"] = scored("emps_val")
             scores = [counting_score(match_dataset(dataset, results).values())]
@@ -217,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--score", nargs="+", type=float, metavar="S", help="(default: chosen on EMPS's validation part)"
     )
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TEM_SEG_DATA", ROOT.parent / "shared/data")))
+    parser.add_argument("--data", type=Path, default=DATA_FOLDER)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. prediction.find_scale=true")
     options = parser.parse_intermixed_args(arguments)
     made_by = {"checkpoint": options.checkpoint, "overrides": " ".join(options.overrides), "date": date.today(),
