@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rcnn_laws import check_frames, check_losses, empty_target
 from torch import Tensor
 
 from tem_seg.core.errors import UserError
@@ -41,13 +42,6 @@ def crop_of_rods(height: int = 96, width: int = 96) -> tuple[Tensor, Target]:
     return image, {"boxes": boxes, "labels": torch.tensor([0, 1, 0]), "masks": masks, "rotated_boxes": RODS.clone()}
 
 
-def empty_target(height: int, width: int) -> Target:
-    return {
-        "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64),
-        "masks": torch.zeros(0, height, width, dtype=torch.uint8), "rotated_boxes": torch.zeros(0, 5),
-    }  # fmt: skip
-
-
 def build(spec: RcnnSpec = SPEC, seed: int = 0) -> RotatedRcnn:
     torch.manual_seed(seed)
     return RotatedRcnn(spec)
@@ -58,17 +52,7 @@ def test_it_learns_boxes_and_masks_of_a_crop() -> None:
     model = build(replace(SPEC, norm="gn", min_score=0.3, max_instances=60)).train()
     image, target = crop_of_rods()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    totals = []
-    for _ in range(60):
-        losses = model([image], [target])
-        assert set(losses) == BOX_LOSSES | {"loss_mask"}
-        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
-        total = sum(losses.values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(float(total.detach()))
-    assert np.mean(totals[-3:]) < 0.5 * np.mean(totals[:3])
+    check_losses(model, (image, target), BOX_LOSSES | {"loss_mask"}, optimizer, steps=60, to=0.5)
     (found,) = model.eval()([image])
     assert found.rotated_boxes is not None and found.masks is not None
     overlap = pairwise_iou(RODS, torch.from_numpy(found.rotated_boxes))
@@ -83,9 +67,9 @@ def test_it_learns_boxes_and_masks_of_a_crop() -> None:
 def test_negative_crops_train(masks: bool) -> None:
     model = build(replace(SPEC, masks=masks)).train()
     image, target = crop_of_rods()
-    alone = model([torch.rand(1, 64, 96)], [empty_target(64, 96)])
+    alone = model([torch.rand(1, 64, 96)], [empty_target(64, 96, rotated=True)])
     assert alone["loss_box_reg"] == 0 and alone["loss_rpn_box_reg"] == 0 and alone["loss_classifier"] > 0
-    mixed = model([image, torch.rand(1, 64, 96)], [target, empty_target(64, 96)])
+    mixed = model([image, torch.rand(1, 64, 96)], [target, empty_target(64, 96, rotated=True)])
     assert set(mixed) == BOX_LOSSES | ({"loss_mask"} if masks else set())
     (sum(alone.values()) + sum(mixed.values())).backward()
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -115,24 +99,13 @@ def test_targets_that_lack_something_are_refused(missing: str) -> None:
 def test_predictions_are_in_the_frame_of_their_image() -> None:
     """Of any size, down to one pixel; more than 100, capped at max_instances, descending; canonical boxes."""
     model = build(replace(SPEC, max_instances=150, min_score=0.0, nms_iou=0.95)).eval()
-    images = [torch.rand(1, 128, 96), torch.rand(1, 70, 50), torch.rand(1, 1, 1)]
-    found = model(images)
-    assert [len(found[0]), found[0].capped] == [150, True]
-    for image, prediction in zip(images, found, strict=True):
+    for image, prediction in check_frames(model):
         height, width = image.shape[1:]
-        boxes, rotated = prediction.boxes, prediction.rotated_boxes
-        assert boxes.dtype == np.float32 and rotated.dtype == np.float32 and prediction.labels.dtype == np.int64
-        assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= width).all() and (boxes[:, [1, 3]] <= height).all()
+        rotated = prediction.rotated_boxes
+        assert rotated.dtype == np.float32
         assert (rotated[:, 2] <= rotated[:, 3]).all() and (np.abs(rotated[:, 4]) <= 90).all()
         around = enclosing_boxes(rotated).clip(0, [width, height, width, height])
-        np.testing.assert_allclose(boxes, around, atol=1e-3)
-        assert (np.diff(prediction.scores) <= 0).all() and set(prediction.labels) <= {0, 1}
-        for mask, box in zip(prediction.masks, boxes, strict=True):
-            assert mask["size"] == [height, width]
-            crop, x0, y0 = rle.decode_crop(mask)
-            if crop.size:
-                assert x0 >= np.floor(box[0]) and x0 + crop.shape[1] <= np.ceil(box[2])
-                assert y0 >= np.floor(box[1]) and y0 + crop.shape[0] <= np.ceil(box[3])
+        np.testing.assert_allclose(prediction.boxes, around, atol=1e-3)
 
 
 def test_a_larger_frame_holds_the_same_particles() -> None:
