@@ -9,7 +9,7 @@ import typer
 
 from tem_seg.commands.convert import convert
 from tem_seg.commands.measure import measure
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import user_errors_exit
 
 app = typer.Typer(
     help="Micrographs to size distributions, and outlines between programs.", no_args_is_help=True,
@@ -25,14 +25,11 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names and arrows on terminals that do not know them
     try:
-        app()
-    except UserError as error:
-        print(f"tem-seg: {error}", file=sys.stderr)
+        with user_errors_exit("tem-seg"):
+            app()
     except OSError as error:  # a full disk, a folder that may not be written
         print(f"tem-seg: {error.filename}: {error.strerror or error}", file=sys.stderr)
-    else:
-        return
-    sys.exit(2)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tem_seg.config.schema import Config
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 from tem_seg.core.nested import leaves
 from tem_seg.data import atomic
 from tem_seg.stages import rundir, runner
@@ -33,11 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--tolerance", type=float, default=0.0, metavar="SHARE", help="figures that differ by no more count as equal"
     )
     given = parser.parse_args(arguments)
-    try:
+    with user_errors_exit("tem_seg"):
         compared = rerun(given.run_dir, given.outputs, given.tolerance)
-    except UserError as error:
-        print(f"tem_seg: {error}", file=sys.stderr)
-        sys.exit(2)
     print(compared.text())
     sys.exit(0 if compared.equal else 1)
 
