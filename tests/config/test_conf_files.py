@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from composing import composed
 from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.config import check
+from tem_seg.core.nested import leaves
 from tem_seg.models.rcnn import Rcnn
 
 CONF = check.config_folder()
@@ -34,17 +34,16 @@ def content(file: Path) -> dict[str, Any]:
     return yaml.safe_load(file.read_text()) or {}
 
 
-def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def asked(own: dict[str, Any]) -> dict[str, Any]:
     """Plain values of an experiment's file by dotted key; a model's may be changed by its profile (profile_model)."""
-    for key, value in node.items():
-        if key in ("defaults", "budgets", "model", "pretrain") and not prefix:
-            continue
-        if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{key}.")
-        elif not isinstance(value, list) and "${" not in str(value):
-            yield f"{prefix}{key}", value
-        elif isinstance(value, list) and all(isinstance(v, int | float) for v in value):
-            yield f"{prefix}{key}", value
+    part = {key: value for key, value in own.items() if key not in ("defaults", "budgets", "model", "pretrain")}
+    return {key: value for key, value in leaves(part) if _plain(value)}
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(v, int | float) for v in value)
+    return not isinstance(value, dict) and "${" not in str(value)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -56,7 +55,7 @@ def test_every_experiment_with_every_profile(experiment: str, profile: str) -> N
     assert cfg.name == experiment and cfg.profile == profile
     own = content(CONF / "experiment" / f"{experiment}.yaml")
     assert cfg.train.steps == own["budgets"][profile]["steps"]
-    lost = {key: value for key, value in leaves(own) if OmegaConf.select(cfg, key) != value}
+    lost = {key: value for key, value in asked(own).items() if OmegaConf.select(cfg, key) != value}
     assert not lost or profile == "smoke", f"profile {profile} overrides what the experiment asks for"
 
 
