@@ -1,0 +1,215 @@
+"""An analysis from beginning to end: every micrograph in turn, then the tables, the distribution and the report."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from tem_seg.analysis import inputs, one, tables
+from tem_seg.analysis.inputs import Item
+from tem_seg.analysis.one import Done, Read
+from tem_seg.analysis.segment import Segmenter, load
+from tem_seg.analysis.settings import Settings
+from tem_seg.core import provenance
+from tem_seg.core.errors import UserError
+from tem_seg.data import atomic
+from tem_seg.data.results import capped_flags
+from tem_seg.measurement import counting
+from tem_seg.measurement.counting import Effect
+from tem_seg.reporting import numbered
+
+RECORD = "analysis.json"
+OURS = (RECORD, "particles.csv", "images.csv", "distribution.json", "report.html", "report.pdf", one.FOLDER,
+        one.PICTURES)  # fmt: skip
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an analysis came to. particles: those that count; measured: all; record: what analysis.json holds."""
+
+    out: Path
+    particles: pd.DataFrame
+    measured: pd.DataFrame
+    images: pd.DataFrame
+    distribution: dict[str, Any]
+    record: dict[str, Any]
+    done: list[Done]
+
+
+def analyse(
+    paths: Sequence[Path], out: Path, settings: Settings, *, progress: Progress = lambda *_: None,
+    segmenter: Segmenter | None = None,
+) -> Outcome:  # fmt: skip
+    """Micrographs → DIR/analysis.json, particles.csv, distribution.json, pictures. progress: done, of how many, name.
+
+    What is there of the same bytes and settings is not done again. Raises UserError for a folder that holds other
+    things under our names, for settings that are impossible, and where no micrograph can be read.
+    """
+    _refuse_foreign(out)
+    found = inputs.find(paths, outside=out)
+    segmenter = segmenter or load(settings.checkpoint, settings.min_score)
+    with _locked(out):
+        record = _begun(settings, segmenter, found)
+        atomic.write_json(out / RECORD, record, indent=1)
+        done, flags = _each(found.items, out, settings, segmenter, progress)
+        if not done:
+            raise UserError(f"no micrograph could be analysed: {(found.flags + flags)[0]}")
+        return _concluded(out, settings, segmenter, done, record, found.flags + flags)
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder for the results")
+    there = [name for name in OURS if (out / name).exists()]
+    if there and RECORD not in there:
+        raise UserError(f"{out} holds a {there[0]} that is not of tem-seg analyze: give another folder with -o")
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"another tem-seg analyze writes into {out}: wait for it, or give another folder") from None
+
+
+def _begun(settings: Settings, segmenter: Segmenter, found: inputs.Inputs) -> dict[str, Any]:
+    return {
+        "command": provenance.command(), "started": datetime.now(UTC).isoformat(timespec="seconds"), "finished": None,
+        "settings": asdict(settings), "rules": asdict(settings.rules), "model": segmenter.identity,
+        "min_score": segmenter.min_score, "min_score_source": segmenter.score_source,
+        "calibration": segmenter.calibration or None, "versions": provenance.versions(),
+        "notes": found.notes, "micrographs": [{"name": item.name, "file": str(item.path)} for item in found.items],
+    }  # fmt: skip
+
+
+def _each(
+    items: Sequence[Item], out: Path, settings: Settings, segmenter: Segmenter, progress: Progress
+) -> tuple[list[Done], list[str]]:
+    """One micrograph is read and one is drawn while the model looks at another; no more are held in memory."""
+    keys = {"model": segmenter.identity, "calibration": segmenter.calibration, "min_score": segmenter.min_score,
+            "rules": asdict(settings.rules), "pixel_size_nm": settings.pixel_size_nm,
+            "tem_seg": provenance.versions()["tem_seg"]}  # fmt: skip
+    done: list[Done] = []
+    flags: list[str] = []
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
+        ahead: collections.deque[Future[Read]] = collections.deque()
+        waiting: Future[Done] | None = None
+        for place, item in enumerate(items):
+            for other in items[place + len(ahead) : place + 2]:
+                key = keys | {"frame": other.frame}
+                ahead.append(reader.submit(one.read, other, settings.pixel_size_nm, key, out))
+            try:
+                seen = ahead.popleft().result()
+            except UserError as error:
+                flags.append(f"not analysed: {error}")
+            else:
+                step = _look(seen, segmenter, keys | {"frame": item.frame}, out, settings)
+                if waiting is not None:
+                    done.append(waiting.result())
+                waiting = finisher.submit(step)
+            progress(place + 1, len(items), item.name)
+        if waiting is not None:
+            done.append(waiting.result())
+    return done, flags
+
+
+def _look(
+    seen: Read, segmenter: Segmenter, key: dict[str, Any], out: Path, settings: Settings
+) -> Callable[[], Done]:
+    """The model's part, now; the rest as a step for another thread."""
+    if seen.micrograph is None:
+        return lambda: one.earlier(seen, out)
+    rows, capped = segmenter(seen.micrograph.pixels)
+
+    def step() -> Done:
+        finished, dataset = one.finish(
+            seen, rows, capped, segmenter.categories, key, out, settings.rules, segmenter.min_score
+        )
+        assert seen.micrograph is not None
+        frames = {1: (finished.record.height, finished.record.width)}
+        counts = counting.apply(finished.table, settings.rules, frames)[0]["particle"]
+        numbered.write(out / one.PICTURES, seen.item.stem, seen.micrograph.pixels, rows, finished.table, set(counts))
+        return finished
+
+    return step
+
+
+def _concluded(
+    out: Path, settings: Settings, segmenter: Segmenter, done: Sequence[Done], record: dict[str, Any],
+    flags: list[str],
+) -> Outcome:  # fmt: skip
+    from tem_seg.analysis.results import distribution  # with its fits a second of imports, not needed to begin
+
+    records = {number: replace(each.record, id=number) for number, each in enumerate(done, start=1)}
+    measured = tables.together(done)
+    frames = {number: (image.height, image.width) for number, image in records.items()}
+    particles, effects = counting.apply(measured, settings.rules, frames)
+    fields = {number: each.sha256 for number, each in enumerate(done, start=1)}
+    told = distribution(particles, fields, {n: each.pixel_size for n, each in enumerate(done, start=1)}, settings)
+    images = tables.images(done, particles)
+    flags = [*flags, *_flags(done, segmenter, particles, measured, effects)]
+    record = record | {
+        "notes": [*record["notes"], *_notes(done, particles)], "red_flags": flags,
+        "effects": [effect.to_json() for effect in effects], "measured": len(measured), "counted": len(particles),
+        "micrographs": tables.origins(done), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    tables.write(out, particles, images, told, record)
+    atomic.write_json(out / "distribution.json", told, indent=1)
+    return Outcome(out, particles, measured, images, told, record, list(done))
+
+
+def _flags(
+    done: Sequence[Done], segmenter: Segmenter, particles: pd.DataFrame, measured: pd.DataFrame,
+    effects: Sequence[Effect],
+) -> list[str]:  # fmt: skip
+    """What a reader must know before believing a figure."""
+    found = [f"{each.item.name}: {warning}" for each in done for warning in each.pixel_size.warnings]
+    found += capped_flags([n for n, each in enumerate(done, start=1) if each.capped], segmenter.predictor.max_instances)
+    by_bytes: dict[tuple[str, int | None], list[str]] = {}
+    for each in done:
+        by_bytes.setdefault((each.sha256, each.item.frame), []).append(str(each.item.path))
+    found += [f"the same micrograph {len(files)} times, its particles count as often: {', '.join(files[:3])}"
+              for files in by_bytes.values() if len(files) > 1]  # fmt: skip
+    if len(measured) and not len(particles):
+        found.append(f"none of {len(measured)} measured particles counts: {effects[-1]}")
+    elif effects and effects[-1].effective < 0.5 * len(particles):
+        found.append(f"{len(particles)} particles are worth {effects[-1].effective:.0f}: take larger fields of view")
+    return found
+
+
+def _notes(done: Sequence[Done], particles: pd.DataFrame) -> list[str]:
+    found = []
+    empty = [each.item.name for each in done if not len(each.table)]
+    if empty:
+        found.append(f"no particle found in {len(empty)} of {len(done)} micrographs: {', '.join(empty[:5])}")
+    unknown = [each for each in done if each.pixel_size.value_nm is None]
+    if unknown:
+        found.append(
+            f"pixel size unknown in {len(unknown)} of {len(done)} micrographs ({unknown[0].pixel_size.source}): "
+            "lengths are in px there"
+        )
+    several = collections.Counter(each.sha256 for each in done if each.item.frame is not None)
+    if several:
+        found.append("frames of one file count as one field of view in all uncertainties")
+    return found
+
+
+def sources(done: Sequence[Done]) -> Mapping[str, int]:
+    """How many micrographs have their pixel size from where."""
+    return collections.Counter(
+        "unknown" if each.pixel_size.value_nm is None else each.pixel_size.source for each in done
+    )

@@ -1,0 +1,110 @@
+"""The report of an analysis: chooses what is shown and writes report.html, report.pdf and the pictures of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tem_seg.analysis.analyse import Outcome
+from tem_seg.analysis.one import picture, results_of
+from tem_seg.core.errors import UserError
+from tem_seg.data import atomic
+from tem_seg.data.images import normalise, read_micrograph
+from tem_seg.measurement.counting import size_columns
+from tem_seg.reporting import analysis_page, analysis_plots, numbered
+
+SHOWN = 12
+"""Micrographs in the report, and particles of each kind."""
+SHOWN_PX = 1000
+
+
+def write_reports(outcome: Outcome) -> None:
+    """report.html, report.pdf, distribution.svg and .png, gallery.svg and .png in the folder of the outcome."""
+    chosen = [(each.item.name, picture(outcome.out, each.item, ".png")) for each in outcome.done[:SHOWN]]
+    gallery = _gallery(outcome)
+    material = analysis_page.Material(
+        outcome.distribution, outcome.record, headlines(outcome.distribution),
+        [(name, _small(cv2.cvtColor(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)))
+         for name, path in chosen],
+        len(outcome.done), gallery,
+    )  # fmt: skip
+    figures = {"distribution": analysis_plots.distribution_figure(outcome.distribution)}
+    if gallery:
+        figures["gallery"] = analysis_plots.gallery_figure(gallery)
+    for name, figure in figures.items():
+        for kind in ("svg", "png"):
+            with atomic.replacing(outcome.out / f"{name}.{kind}") as temporary:
+                figure.savefig(temporary, format=kind, dpi=150)
+    analysis_page.write_pdf(outcome.out / "report.pdf", material)
+    atomic.write_text(outcome.out / "report.html", analysis_page.html(material))
+
+
+def headlines(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """D50 of each measurand with its uncertainty, in words."""
+    return [(f"{name.replace('_', ' ')}, D50 by {told['weights']}", figure_text(one, "d50", unit))
+            for unit, name, one in analysis_page.measurands(told)]  # fmt: skip
+
+
+def figure_text(one: dict[str, Any], key: str, unit: str) -> str:
+    """ "20.4 nm ± 1.7 nm (k = 2)", or why there is no uncertainty."""
+    told, found = one["estimates"][key], one["budget"].get(key)
+    if not np.isfinite(told["value"]):
+        return f"not known ({told['reason']})"
+    value = f"{told['value']:.4g} {unit}"
+    if found is not None and found["expanded_nm"] is not None:
+        missing = f", without {', '.join(found['missing'])}" if found["missing"] else ""
+        return f"{value} ± {found['expanded_nm']:.2g} nm (k = 2{missing})"
+    if told["standard_uncertainty"] is not None:
+        return f"{value} ± {2 * told['standard_uncertainty']:.2g} {unit} (k = 2, counting alone)"
+    return f"{value}, no uncertainty: {told['reason']}"
+
+
+def _gallery(outcome: Outcome) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
+    """The largest, the smallest and the least sure particles that count; of each unit's own sizes."""
+    particles, groups = outcome.particles, {}
+    for column in size_columns(particles) if len(particles) else []:
+        known = particles[particles[column].notna()]
+        unit = column[-2:]
+        groups[f"largest ({unit})"] = (known.nlargest(SHOWN, column), column)
+        groups[f"smallest ({unit})"] = (known.nsmallest(SHOWN, column), column)
+        groups[f"least sure ({unit})"] = (known.nsmallest(SHOWN, "score"), column)
+    wanted = {name: chosen for name, chosen in groups.items() if len(chosen[0])}
+    crops = _crops(outcome, [chosen for chosen, _ in wanted.values()])
+    return {name: [(_caption(row, column), crops[key]) for row in chosen.to_dict("records")
+                   if (key := (row["image_id"], row["particle"])) in crops]
+            for name, (chosen, column) in wanted.items()}  # fmt: skip
+
+
+def _caption(row: dict[Any, Any], column: str) -> str:
+    return f"{row['image_id']}/{row['particle']}: {row[column]:.3g} {column[-2:]}, {row['score']:.2f}"
+
+
+def _crops(outcome: Outcome, chosen: list[pd.DataFrame]) -> dict[tuple[int, int], NDArray[np.uint8]]:
+    """By image id and particle; each micrograph is read once. One that has gone since has no crops."""
+    pairs = {(int(i), int(p)) for table in chosen for i, p in table[["image_id", "particle"]].to_numpy()}
+    found = {}
+    for image_id in sorted({image_id for image_id, _ in pairs}):
+        item = outcome.done[image_id - 1].item
+        try:
+            shown = normalise(_pixels(item.path, item.frame))
+        except UserError:
+            continue
+        rows = results_of(item, outcome.out)
+        for number in (number for other, number in pairs if other == image_id):
+            found[image_id, number] = numbered.crop(shown, rows[number - 1])
+    return found
+
+
+def _pixels(path: Any, frame: int | None) -> NDArray[np.float32]:
+    return read_micrograph(path, frame=frame, pixel_size_nm=1.0).pixels  # its calibration plays no part here
+
+
+def _small(shown: NDArray[Any]) -> NDArray[np.uint8]:
+    scale = SHOWN_PX / max(shown.shape[:2])
+    if scale < 1:
+        shown = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(shown, np.uint8)

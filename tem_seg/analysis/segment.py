@@ -1,0 +1,91 @@
+"""A checkpoint, ready to look at micrographs: no Hydra, no training code."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tem_seg.analysis.inputs import digest
+from tem_seg.core.errors import UserError
+from tem_seg.data.images import normalise
+from tem_seg.data.results import to_results
+from tem_seg.evaluation.calibration import Fit, applied
+from tem_seg.inference.predict import Predictor
+from tem_seg.models import checkpoint
+from tem_seg.models.contract import SegmentationModel
+
+CONFIDENCE = 0.5
+SEEN_SHARE = 0.5
+"""Of the counting score: what a look returns at least. Less would be looked at for long and hardly ever count."""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Segmenter:
+    """model and predictor; categories: class names; calibration: of metrics.json, {} where the checkpoint has none.
+
+    min_score: from which a particle counts, and why that one (score_source). identity: what its results depend on.
+    """
+
+    model: SegmentationModel
+    predictor: Predictor
+    categories: list[str]
+    calibration: dict[str, Any]
+    min_score: float
+    score_source: str
+    identity: dict[str, Any]
+
+    def __call__(self, pixels: NDArray[np.float32]) -> tuple[list[dict[str, Any]], bool]:
+        """pixels (H, W) as read → COCO results of image 1 in descending score, and whether a cap was reached."""
+        found = self.predictor(self.model, normalise(pixels))
+        rows = to_results(found, 1, list(range(1, len(self.categories) + 1)))
+        return applied(rows, self.calibration), found.capped
+
+
+def load(name: str, min_score: float | None = None) -> Segmenter:
+    """name: a checkpoint file or "starter". min_score: None, what the checkpoint says of itself."""
+    from tem_seg.models.rcnn import Rcnn
+
+    path = checkpoint.path_of(name)
+    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
+    if not about.get("categories"):
+        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    if not about.get("masks", True) and not about.get("rotated"):
+        raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
+    score, source = counting_score(about, min_score)
+    look = Predictor(find_scale=True, min_score=SEEN_SHARE * score, precision=_fast_type())
+    known = {field.name: _frozen(about[field.name]) for field in fields(Rcnn) if field.name in about}
+    chosen = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": (),
+              "min_score": look.min_score, "max_instances": look.max_instances}  # fmt: skip
+    model = Rcnn(**known | chosen).build().eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    plain = {"find_scale": True, "min_score": look.min_score, "max_instances": look.max_instances,
+             "precision": str(look.precision)}  # fmt: skip
+    identity = {"checkpoint": str(path), "sha256": digest(path), "prediction": plain}
+    return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
+
+
+def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[float, str]:
+    """The score from which particles count, and where it comes from: given, the checkpoint's, confidence 0.5."""
+    if given is not None:
+        return given, "given (--min-score)"
+    if about.get("counting_score") is not None:
+        return float(about["counting_score"]), "calibrated on validation, in the checkpoint"
+    known = about.get("calibration") or {}
+    if known.get("temperature") is not None:
+        return Fit(known["temperature"], known["bias"]).score(CONFIDENCE), f"confidence {CONFIDENCE:g}, calibrated"
+    return CONFIDENCE, f"score {CONFIDENCE:g}: the checkpoint carries no calibration"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _fast_type() -> torch.dtype:
+    """bfloat16 where the hardware computes it fast: as training.fit.resolve_precision, without Lightning."""
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32

@@ -1,0 +1,214 @@
+"""report.html and report.pdf of an analysis: figures with uncertainty, pictures, and all that repeats them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from tem_seg.data.atomic import replacing
+from tem_seg.reporting import analysis_plots
+from tem_seg.reporting.page import page
+from tem_seg.reporting.tables import Table, cell
+
+BUDGET = {"name": "component", "value": "stated", "unit": "unit", "distribution": "distribution", "divisor": "divisor",
+          "standard": "standard", "sensitivity": "sensitivity", "contribution_nm": "u (nm)", "share": "share",
+          "note": "source"}  # fmt: skip
+SUMMARY = {"n": "N", "n_effective": "worth", "mean": "mean", "sd": "SD", "mode": "mode", "d10": "D10", "d50": "D50",
+           "d90": "D90", "span": "span", "geometric_mean": "geometric mean", "geometric_sd": "geometric SD"}
+Crops = Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """told: distribution.json; record: analysis.json; pictures: (name, RGB) of the micrographs shown, of how many;
+    gallery: particles by why they are shown; figures: headline figures in words."""
+
+    told: dict[str, Any]
+    record: dict[str, Any]
+    figures: list[tuple[str, str]]
+    pictures: Sequence[tuple[str, NDArray[np.uint8]]]
+    micrographs: int
+    gallery: Crops
+
+
+def html(material: Material) -> str:
+    """The page's text."""
+    told, record = material.told, material.record
+    return page(
+        "analysis.html.j2", title=_title(material), record=record, figures=material.figures,
+        parts=[_part(unit, name, one, told["weights"]) for unit, name, one in measurands(told)],
+        effects=_effects(record["effects"]), micrographs=material.micrographs,
+        pictures=[(name, _uri(picture, ".webp")) for name, picture in material.pictures],
+        gallery={name: [(caption, _uri(picture, ".webp")) for caption, picture in crops]
+                 for name, crops in material.gallery.items()},
+        repeat=json.dumps({key: record[key] for key in ("settings", "rules", "model", "calibration", "versions")},
+                          indent=1),
+        files=Table("The micrographs, by the SHA-256 of their bytes.", ("name", "pixel size (nm)", "from", "SHA-256"),
+                    tuple(tuple(map(cell, (one["name"], one["pixel_size_nm"], one["pixel_size_source"], one["sha256"])))
+                          for one in record["micrographs"])),
+    )  # fmt: skip
+
+
+def measurands(told: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(unit, name, figures) of distribution.json."""
+    return [(unit, name, one) for unit in ("nm", "px") for name, one in told.get(unit, {}).items()]
+
+
+def _title(material: Material) -> str:
+    return f"{material.record['counted']:,} particles in {material.micrographs:,} micrographs"
+
+
+def _part(unit: str, name: str, one: dict[str, Any], weights: str) -> dict[str, Any]:
+    title = f"{name.replace('_', ' ')} ({unit})"
+    return {
+        "title": title, "plot": analysis_plots.distribution_svg(one, title, weights), "rule": one["histogram"]["rule"],
+        "summary": summary_table(one, unit), "budget": budget_table(one) if one["budget"] else None,
+        "combined": combined(one), "enough": [told for key in ("d50", "d90") if (told := enough_text(one, key))],
+        "fits": fits_table(one["fits"]) if one["fits"] else None,
+        "reasons": sorted({told["reason"] for told in one["estimates"].values() if told["reason"]}),
+    }  # fmt: skip
+
+
+def summary_table(one: Mapping[str, Any], unit: str) -> Table:
+    """By number, area and volume."""
+    rows = tuple((cell(by), *(cell(found[key]) for key in SUMMARY)) for by, found in one["summaries"].items())
+    return Table(f"The distribution in figures, {unit}; worth: of particles of equal weight.",
+                 ("weighted by", *SUMMARY.values()), rows)  # fmt: skip
+
+
+def budget_table(one: Mapping[str, Any], quantity: str = "d50") -> Table | None:
+    """Components of one figure's uncertainty; D50's by default."""
+    found = one["budget"].get(quantity)
+    if found is None:
+        return None
+    rows = tuple(tuple(cell(row[key]) for key in BUDGET) for row in found["components"])
+    return Table(f"Uncertainty budget of {quantity.upper()}.", tuple(BUDGET.values()), rows)
+
+
+def combined(one: Mapping[str, Any]) -> list[str]:
+    """What the budgets come to, a sentence a figure."""
+    told = []
+    for key, found in one["budget"].items():
+        missing = f"; without {', '.join(found['missing'])}: not stated" if found["missing"] else ""
+        if found["expanded_nm"] is None:
+            told.append(f"{key.upper()} = {found['value_nm']:.4g} nm; no uncertainty ({found['reason']})")
+        else:
+            told.append(
+                f"{key.upper()} = {found['value_nm']:.4g} nm ± {found['expanded_nm']:.2g} nm (k = 2); 95 %: "
+                f"{found['low_nm']:.4g} to {found['high_nm']:.4g} nm{missing}"
+            )
+    return told
+
+
+def enough_text(one: Mapping[str, Any], key: str) -> str | None:
+    """Were enough particles counted for this figure?"""
+    found = one["enough"].get(key)
+    if found is None:
+        return None
+    name, target = key.upper(), f"{found['target']:.0%}"
+    if found["met"]:
+        return f"{name}: yes, ± {found['relative']:.1%} (k = 2) meets the target of ± {target}."
+    reached = "" if found["relative"] is None else f"± {found['relative']:.1%} (k = 2) misses ± {target}; "
+    if found["images_needed"] is not None:
+        return (
+            f"{name}: not yet, {reached}about {found['more_images']} more micrographs like these "
+            f"({found['images_low']} to {found['images_high']} in all)."
+        )
+    return f"{name}: not known, {reached}{found['reason']}."
+
+
+def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
+    """Families by AICc."""
+    columns = ("family", "parameters", "ΔAICc", "weight", "A²", "p", "not fitted because")
+    rows = tuple(
+        (cell(fit["family"].replace("_", " ")),
+         cell(", ".join(f"{key} {value:.4g}" for key, value in (fit["parameters"] or {}).items())),
+         *(cell(fit[key]) for key in ("delta_aicc", "weight", "anderson_darling", "p_value", "reason")))
+        for fit in fits
+    )  # fmt: skip
+    return Table("Fits by maximum likelihood (docs/uncertainty.md, \"Fits\").", columns, rows)
+
+
+def _effects(effects: Sequence[Mapping[str, Any]]) -> Table | None:
+    columns = ("rule", "setting", "before", "after", "median before", "median after", "worth")
+    rows = tuple(
+        (cell(one["rule"]), cell(one["setting"]), cell(one["before"]), cell(one["after"]),
+         cell(_medians(one["median_before"])), cell(_medians(one["median_after"])), cell(one["effective"]))
+        for one in effects
+    )  # fmt: skip
+    return Table("What each counting rule did.", columns, rows) if rows else None
+
+
+def _medians(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:.4g} {name[-2:]}" for name, value in found.items())
+
+
+def _uri(picture: NDArray[np.uint8], kind: str) -> str:
+    encoded = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 80])[1]
+    return f"data:image/{kind[1:]};base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
+
+
+# ------------------------------------------------------------------------------------------------------- PDF
+
+
+def write_pdf(path: Path, material: Material) -> None:
+    """The same for paper: what was found and how, distributions, gallery, micrographs."""
+    from matplotlib.backends.backend_pdf import PdfPages  # 2 s of imports
+
+    with replacing(path) as temporary, PdfPages(temporary, metadata={"Title": _title(material)}) as pages:
+        for sheet in _sheets(_lines(material)):
+            pages.savefig(sheet)
+        if measurands(material.told):
+            pages.savefig(analysis_plots.distribution_figure(material.told))
+        if material.gallery:
+            pages.savefig(analysis_plots.gallery_figure(material.gallery))
+        for name, picture in material.pictures:
+            pages.savefig(_picture(name, picture))
+
+
+def _lines(material: Material) -> list[str]:
+    record = material.record
+    lines = [_title(material), "", *(f"RED FLAG: {flag}" for flag in record["red_flags"]), *record["notes"], ""]
+    for unit, name, one in measurands(material.told):
+        lines += [f"{name.replace('_', ' ')} ({unit}), by {material.told['weights']}", *combined(one)]
+        lines += [text for key in ("d50", "d90") if (text := enough_text(one, key))]
+        table = budget_table(one)
+        lines += ["  " + " | ".join(c.text for c in row) for row in table.rows] if table else []
+        lines.append("")
+    effects = _effects(record["effects"])
+    lines += ["Counting rules", *(" | ".join(c.text for c in row) for row in effects.rows)] if effects else []
+    lines += ["", "To repeat it", f"score ≥ {record['min_score']:.4g} ({record['min_score_source']})"]
+    repeat = {key: record[key] for key in ("command", "settings", "rules", "model", "versions")}
+    lines += [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in repeat.items()]
+    return lines + [f"{one['name']}: SHA-256 {one['sha256']}" for one in record["micrographs"]]
+
+
+def _sheets(lines: Sequence[str], a_page: int = 66, width: int = 112) -> list[Figure]:
+    import textwrap
+
+    wrapped = [part for line in lines for part in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]
+    sheets = []
+    for at in range(0, len(wrapped), a_page):
+        sheet = Figure(figsize=(8.27, 11.69))
+        text = "\n".join(wrapped[at : at + a_page])
+        sheet.text(0.07, 0.95, text, va="top", fontsize=7.2, family="monospace", parse_math=False)
+        sheets.append(sheet)
+    return sheets
+
+
+def _picture(name: str, picture: NDArray[np.uint8]) -> Figure:
+    sheet = Figure(figsize=(8.27, 8.27 * picture.shape[0] / picture.shape[1] + 0.4), layout="constrained")
+    axes = sheet.add_subplot()
+    axes.imshow(picture)
+    axes.set_axis_off()
+    axes.set_title(name, fontsize=8, parse_math=False)
+    return sheet
