@@ -127,18 +127,14 @@ def _each(
     return done, flags
 
 
-def _look(
-    seen: Read, segmenter: Segmenter, key: dict[str, Any], out: Path, settings: Settings
-) -> Callable[[], Done]:
+def _look(seen: Read, segmenter: Segmenter, key: dict[str, Any], out: Path, settings: Settings) -> Callable[[], Done]:
     """The model's part, now; the rest as a step for another thread."""
     if seen.micrograph is None:
         return lambda: one.earlier(seen, out)
-    rows, capped = segmenter(seen.micrograph.pixels)
+    rows, capped = (seen.rows, seen.capped) if seen.rows is not None else segmenter(seen.micrograph.pixels)
 
     def step() -> Done:
-        finished, dataset = one.finish(
-            seen, rows, capped, segmenter.categories, key, out, settings.rules, segmenter.min_score
-        )
+        finished = one.finish(seen, rows, capped, segmenter.categories, key, out, settings.rules, segmenter.min_score)
         assert seen.micrograph is not None
         frames = {1: (finished.record.height, finished.record.width)}
         counts = counting.apply(finished.table, settings.rules, frames)[0]["particle"]

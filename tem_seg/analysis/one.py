@@ -20,17 +20,24 @@ from tem_seg.measurement.counting import Rules
 from tem_seg.measurement.particles import covered_px, particle_table, read_table, write_table
 
 FOLDER, PICTURES = "micrographs", "pictures"
+SEEN = ("sha256", "frame", "model", "calibration", "tem_seg")
+"""Of the key: what the model's results depend on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A micrograph in memory, or what its earlier result says (``kept``; micrograph is None then)."""
+    """A micrograph in memory, or what its earlier result says (``kept``; micrograph is None then).
+
+    rows, capped: what the same model has found in it before, where only counting rules or pixel size are others now.
+    """
 
     item: Item
     sha256: str
     micrograph: Micrograph | None
     pixel_size: PixelSize | None
     kept: dict[str, Any] | None
+    rows: list[dict[str, Any]] | None = None
+    capped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +58,22 @@ def read(item: Item, given_nm: float | None, key: dict[str, Any], out: Path) -> 
     """The micrograph, unless its result of the same bytes and settings (``key``) is there. UserError if it changes."""
     before = _state(item.path)
     sha256 = digest(item.path)
-    kept = _kept(out, item, key | {"sha256": sha256})
-    if kept is not None:
+    wanted = key | {"sha256": sha256}
+    kept = _kept(out, item)
+    if kept is not None and kept["key"] == wanted and picture(out, item, ".svg").is_file():
         return Read(item, sha256, None, None, kept)
     micrograph, size = read_with_pixel_size(item.path, frame=item.frame, given_nm=given_nm)
     if _state(item.path) != before:
         raise UserError(f"{item.path} changed while it was read: wait until the program that writes it has finished")
+    if kept is not None and all(kept["key"].get(name) == wanted[name] for name in SEEN):
+        return Read(item, sha256, micrograph, size, None, kept["results"], kept["micrograph"]["capped"])
     return Read(item, sha256, micrograph, size, None)
 
 
 def finish(
     found: Read, rows: list[dict[str, Any]], capped: bool, categories: list[str], key: dict[str, Any], out: Path,
     rules: Rules, min_score: float,
-) -> tuple[Done, CocoDataset]:  # fmt: skip
+) -> Done:  # fmt: skip
     """Measures a segmented micrograph and writes DIR/micrographs/<name>.csv and .json, the latter last."""
     assert found.micrograph is not None and found.pixel_size is not None
     size = found.pixel_size
@@ -79,7 +89,7 @@ def finish(
     told = {"key": key | {"sha256": found.sha256}, "file": str(found.item.path), "frame": found.item.frame,
             "micrograph": about, "categories": categories, "results": rows}  # fmt: skip
     atomic.write_json(_place(out, found.item, ".json"), told, synced=False)
-    return Done(found.item, found.sha256, record, size, table, covered, capped, False), dataset
+    return Done(found.item, found.sha256, record, size, table, covered, capped, False)
 
 
 def earlier(found: Read, out: Path) -> Done:
@@ -105,16 +115,17 @@ def picture(out: Path, item: Item, suffix: str) -> Path:
     return out / PICTURES / f"{item.stem}{suffix}"
 
 
-def _kept(out: Path, item: Item, key: dict[str, Any]) -> dict[str, Any] | None:
+def _kept(out: Path, item: Item) -> dict[str, Any] | None:
     told, table = _place(out, item, ".json"), _place(out, item, ".csv")
-    if not (told.is_file() and table.is_file() and picture(out, item, ".svg").is_file()):
+    if not (told.is_file() and table.is_file()):
         return None
     try:
-        found: dict[str, Any] = atomic.read_json(told)
+        found = atomic.read_json(told)
         read_table(table)
     except (UserError, ValueError):
         return None  # damaged by hand or by a full disk: done again
-    return found if isinstance(found, dict) and found.get("key") == key else None
+    whole = isinstance(found, dict) and {"key", "results", "micrograph"} <= set(found)
+    return dict(found) if whole else None
 
 
 def _place(out: Path, item: Item, suffix: str) -> Path:

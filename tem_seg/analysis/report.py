@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,8 +29,7 @@ def write_reports(outcome: Outcome) -> None:
     gallery = _gallery(outcome)
     material = analysis_page.Material(
         outcome.distribution, outcome.record, headlines(outcome.distribution),
-        [(name, _small(cv2.cvtColor(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)))
-         for name, path in chosen],
+        [(name, _small(_read_png(path))) for name, path in chosen],
         len(outcome.done), gallery,
     )  # fmt: skip
     figures = {"distribution": analysis_plots.distribution_figure(outcome.distribution)}
@@ -101,6 +101,13 @@ def _crops(outcome: Outcome, chosen: list[pd.DataFrame]) -> dict[tuple[int, int]
 
 def _pixels(path: Any, frame: int | None) -> NDArray[np.float32]:
     return read_micrograph(path, frame=frame, pixel_size_nm=1.0).pixels  # its calibration plays no part here
+
+
+def _read_png(path: Path) -> NDArray[np.uint8]:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise UserError(f"{path} is damaged: delete it and run the analysis again")
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _small(shown: NDArray[Any]) -> NDArray[np.uint8]:

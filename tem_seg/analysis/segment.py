@@ -65,7 +65,7 @@ def load(name: str, min_score: float | None = None) -> Segmenter:
     model = Rcnn(**known | chosen).build().eval().to("cuda" if torch.cuda.is_available() else "cpu")
     plain = {"find_scale": True, "min_score": look.min_score, "max_instances": look.max_instances,
              "precision": str(look.precision)}  # fmt: skip
-    identity = {"checkpoint": str(path), "sha256": digest(path), "prediction": plain}
+    identity = {"sha256": digest(path), "prediction": plain}
     return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
 
 

@@ -22,8 +22,19 @@ from tem_seg.reporting.tables import Table, cell
 BUDGET = {"name": "component", "value": "stated", "unit": "unit", "distribution": "distribution", "divisor": "divisor",
           "standard": "standard", "sensitivity": "sensitivity", "contribution_nm": "u (nm)", "share": "share",
           "note": "source"}  # fmt: skip
-SUMMARY = {"n": "N", "n_effective": "worth", "mean": "mean", "sd": "SD", "mode": "mode", "d10": "D10", "d50": "D50",
-           "d90": "D90", "span": "span", "geometric_mean": "geometric mean", "geometric_sd": "geometric SD"}
+SUMMARY = {
+    "n": "N",
+    "n_effective": "worth",
+    "mean": "mean",
+    "sd": "SD",
+    "mode": "mode",
+    "d10": "D10",
+    "d50": "D50",
+    "d90": "D90",
+    "span": "span",
+    "geometric_mean": "geometric mean",
+    "geometric_sd": "geometric SD",
+}
 Crops = Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]
 
 
@@ -135,7 +146,7 @@ def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
          *(cell(fit[key]) for key in ("delta_aicc", "weight", "anderson_darling", "p_value", "reason")))
         for fit in fits
     )  # fmt: skip
-    return Table("Fits by maximum likelihood (docs/uncertainty.md, \"Fits\").", columns, rows)
+    return Table('Fits by maximum likelihood (docs/uncertainty.md, "Fits").', columns, rows)
 
 
 def _effects(effects: Sequence[Mapping[str, Any]]) -> Table | None:

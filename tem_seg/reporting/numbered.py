@@ -37,24 +37,23 @@ def write(
     write_text(folder / f"{stem}.svg", svg(shown, rows, table, counted), synced=False)
 
 
-def drawn(
-    shown: NDArray[np.float32], rows: Sequence[Row], table: pd.DataFrame, counted: set[int]
-) -> NDArray[np.uint8]:
+def drawn(shown: NDArray[np.float32], rows: Sequence[Row], table: pd.DataFrame, counted: set[int]) -> NDArray[np.uint8]:
     """shown (H, W) in [0, 1] → (h, w, 3) uint8 RGB, each particle with its number."""
     numbers = [int(number) for number in table["particle"] if "segmentation" in rows[int(number) - 1]]
     colours = [COUNTED if number in counted else LEFT_OUT for number in numbers]
     canvas = overlay(shown, [rows[number - 1]["segmentation"] for number in numbers], colours)
     scale = min(max(max(shown.shape), MIN_VIEW_PX), MAX_VIEW_PX) / max(shown.shape)
-    for number, colour, x, y in zip(numbers, colours, *_centres(table, numbers), strict=True):
-        place = (round(x * scale) - 4 * len(str(number)), round(y * scale) + 4)
+    for number, colour, (x, y) in zip(numbers, colours, (_corner(rows[number - 1]) for number in numbers), strict=True):
+        place = (round(x * scale), round(y * scale) + 4)
         cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.putText(canvas, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, 1, cv2.LINE_AA)
     return canvas
 
 
-def _centres(table: pd.DataFrame, numbers: Sequence[int]) -> tuple[list[float], list[float]]:
-    chosen = table[table["particle"].isin(numbers)]
-    return chosen["centroid_x_px"].tolist(), chosen["centroid_y_px"].tolist()
+def _corner(row: Row) -> tuple[float, float]:
+    """Where a particle's number stands: at the top right of its box, so that small ones stay to be seen."""
+    x, y, w, _ = row["bbox"]
+    return x + w, y
 
 
 def svg(shown: NDArray[np.float32], rows: Sequence[Row], table: pd.DataFrame, counted: set[int]) -> str:
@@ -74,13 +73,15 @@ def svg(shown: NDArray[np.float32], rows: Sequence[Row], table: pd.DataFrame, co
 def _particle(one: Mapping[Any, Any], rows: Sequence[Row], counted: set[int], side: int) -> str:
     number = int(one["particle"])
     row = rows[number - 1]
-    colour = "rgb{}".format(COUNTED if number in counted else LEFT_OUT)
+    colour = f"rgb{COUNTED if number in counted else LEFT_OUT}"
     paths = svg_path(outlines(row["segmentation"]), STEP_PX) if "segmentation" in row else ""
     unit = "nm" if np.isfinite(one["pixel_size_nm"]) else "px"
     title = f"{number}: {one.get(f'equivalent_diameter_{unit}', float('nan')):.4g} {unit}, score {one['score']:.2f}"
+    x, y = _corner(row)
     text = (
-        f'<text x="{one["centroid_x_px"]:.1f}" y="{one["centroid_y_px"]:.1f}" font-size="{side / 90:.1f}" '
-        f'text-anchor="middle" dominant-baseline="central" fill="{colour}" stroke="#000" stroke-width="{side / 400:.2f}" '
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{side / 90:.1f}" '
+        f'dominant-baseline="central" fill="{colour}" stroke="#000" '
+        f'stroke-width="{side / 400:.2f}" '
         f'paint-order="stroke">{number}</text>'
     )
     outline = f'<path d="{paths}" transform="scale({STEP_PX})" fill="transparent" stroke="{colour}" '
