@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,14 @@ def _uri(picture: NDArray[np.uint8], kind: str) -> str:
 
 
 def write_pdf(path: Path, material: Material) -> None:
-    """The same for paper: what was found and how, distributions, gallery, micrographs."""
+    """The same for paper: what was found and how, distributions, gallery, micrographs. Letters that matplotlib's fonts
+    lack are boxes; the page has them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        _write_pdf(path, material)
+
+
+def _write_pdf(path: Path, material: Material) -> None:
     from matplotlib.backends.backend_pdf import PdfPages  # 2 s of imports
 
     with replacing(path) as temporary, PdfPages(temporary, metadata={"Title": _title(material)}) as pages:
