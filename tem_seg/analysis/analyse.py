@@ -165,6 +165,7 @@ def _concluded(
     }  # fmt: skip
     tables.write(out, particles, images, told, record)
     atomic.write_json(out / "distribution.json", told, indent=1)
+    atomic.write_json(out / RECORD, record, indent=1)
     return Outcome(out, particles, measured, images, told, record, list(done))
 
 
