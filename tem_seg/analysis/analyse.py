@@ -182,7 +182,9 @@ def _flags(
     found += [f"the same micrograph {len(files)} times, its particles count as often: {', '.join(files[:3])}"
               for files in by_bytes.values() if len(files) > 1]  # fmt: skip
     if len(measured) and not len(particles):
-        found.append(f"none of {len(measured)} measured particles counts: {next(one for one in effects if not one.after)}")
+        found.append(
+            f"none of {len(measured)} measured particles counts: {next(one for one in effects if not one.after)}"
+        )
     elif effects and effects[-1].effective < 0.5 * len(particles):
         found.append(f"{len(particles)} particles are worth {effects[-1].effective:.0f}: take larger fields of view")
     return found
