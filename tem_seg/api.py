@@ -51,7 +51,9 @@ class Analysis:
 def analyze(
     paths: str | Path | Sequence[str | Path], pixel_size: str | float | None = None, *, out: str | Path | None = None,
     checkpoint: str | Path = "starter", pixel_size_error: float | None = None, min_score: float | None = None,
-    border: str = "weight", min_size: float = 0.0, weights: str = "number",
+    magnification: float = 1.0, border: str = "weight", min_size: float = 5.0, touching: str = "count",
+    overlapping: str = "count", aggregated: str = "count", weights: str = "number", colours: str = "flag",
+    strip: bool = True,
 ) -> Analysis:  # fmt: skip
     """As ``tem-seg analyze``. pixel_size: "0.5nm", "2.1Å", or a number of nm. out: None, a temporary folder.
 
@@ -63,7 +65,10 @@ def analyze(
     from tem_seg.commands.options import pixel_size_nm
 
     given = pixel_size_nm(pixel_size) if isinstance(pixel_size, str) else pixel_size
-    settings = Settings(str(checkpoint), given, pixel_size_error, min_score, border, min_size, weights)
+    settings = Settings(
+        str(checkpoint), given, pixel_size_error, min_score, magnification, border, min_size, touching, overlapping,
+        aggregated, weights, colours, strip,
+    )  # fmt: skip
     names = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     if not names:
         raise UserError("no micrographs: give files or folders")

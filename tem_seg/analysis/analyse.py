@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,31 +17,34 @@ from filelock import FileLock, Timeout
 from tem_seg.analysis import inputs, one, tables
 from tem_seg.analysis.inputs import Item
 from tem_seg.analysis.one import Done, Read
-from tem_seg.analysis.segment import Segmenter, load
+from tem_seg.analysis.segment import CAPS, Segmenter, load
 from tem_seg.analysis.settings import Settings
-from tem_seg.core import provenance
+from tem_seg.core import provenance, seeds
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
-from tem_seg.data.results import capped_flags
 from tem_seg.measurement import counting
 from tem_seg.measurement.counting import Effect
+from tem_seg.measurement.particles import write_table
 from tem_seg.reporting import numbered
 
 RECORD = "analysis.json"
-OURS = (RECORD, "particles.csv", "images.csv", "distribution.json", "report.html", "report.pdf", one.FOLDER,
-        one.PICTURES)  # fmt: skip
+OURS = (RECORD, "particles.csv", "images.csv", "distribution.json", "arrangement.json", "report.html", "report.pdf",
+        one.FOLDER, one.PICTURES)  # fmt: skip
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an analysis came to. particles: those that count; measured: all; record: what analysis.json holds."""
+    """What an analysis came to. particles: those that count; measured: all; effects: of the counting rules;
+    distribution, arrangement, record: what the files of these names hold (record: analysis.json)."""
 
     out: Path
     particles: pd.DataFrame
     measured: pd.DataFrame
     images: pd.DataFrame
     distribution: dict[str, Any]
+    arrangement: dict[str, Any]
+    effects: list[Effect]
     record: dict[str, Any]
     done: list[Done]
 
@@ -57,7 +60,7 @@ def analyse(
     """
     _refuse_foreign(out)
     found = inputs.find(paths, outside=out)
-    segmenter = segmenter or load(settings.checkpoint, settings.min_score)
+    segmenter = segmenter or load(settings.checkpoint, settings.min_score, settings.magnification)
     with _locked(out):
         record = _begun(settings, segmenter, found)
         atomic.write_json(out / RECORD, record, indent=1)
@@ -101,7 +104,8 @@ def _each(
 ) -> tuple[list[Done], list[str]]:
     """One micrograph is read and one is drawn while the model looks at another; no more are held in memory."""
     keys = {"model": segmenter.identity, "calibration": segmenter.calibration, "min_score": segmenter.min_score,
-            "rules": asdict(settings.rules), "pixel_size_nm": settings.pixel_size_nm,
+            "rules": asdict(settings.rules), "pixel_size_nm": settings.pixel_size_nm, "colours": settings.colours,
+            "strip": settings.strip,
             "tem_seg": provenance.versions()["tem_seg"]}  # fmt: skip
     done: list[Done] = []
     flags: list[str] = []
@@ -134,11 +138,11 @@ def _look(seen: Read, segmenter: Segmenter, key: dict[str, Any], out: Path, sett
     rows, capped = (seen.rows, seen.capped) if seen.rows is not None else segmenter(seen.micrograph.pixels)
 
     def step() -> Done:
-        finished = one.finish(seen, rows, capped, segmenter.categories, key, out, settings.rules, segmenter.min_score)
         assert seen.micrograph is not None
-        frames = {1: (finished.record.height, finished.record.width)}
-        counts = counting.apply(finished.table, settings.rules, frames)[0]["particle"]
-        numbered.write(out / one.PICTURES, seen.item.stem, seen.micrograph.pixels, rows, finished.table, set(counts))
+        finished = one.finish(seen, rows, capped, segmenter.categories, key, out, settings.rules, segmenter.min_score)
+        numbered.write(
+            out / one.PICTURES, seen.item.stem, seen.micrograph.pixels, rows, finished.table, meaning=settings.colours
+        )
         return finished
 
     return step
@@ -148,34 +152,40 @@ def _concluded(
     out: Path, settings: Settings, segmenter: Segmenter, done: Sequence[Done], record: dict[str, Any],
     flags: list[str],
 ) -> Outcome:  # fmt: skip
-    from tem_seg.analysis.results import distribution  # with its fits a second of imports, not needed to begin
+    # with fits and tests a second of imports, not needed to begin
+    from tem_seg.analysis.results import distribution
+    from tem_seg.measurement.arrangement import agglomerate_table, arrangement
 
     records = {number: replace(each.record, id=number) for number, each in enumerate(done, start=1)}
     measured = tables.together(done)
     frames = {number: (image.height, image.width) for number, image in records.items()}
-    particles, effects = counting.apply(measured, settings.rules, frames)
+    particles, effects = counting.apply(measured.drop(columns="left_out"), settings.rules, frames)
     fields = {number: each.sha256 for number, each in enumerate(done, start=1)}
     told = distribution(particles, fields, {n: each.pixel_size for n, each in enumerate(done, start=1)}, settings)
+    covered = {number: each.covered for number, each in enumerate(done, start=1) if each.covered is not None}
+    rng = seeds.child_rng(0, "arrangement")
+    lie = arrangement(measured, list(records.values()), covered, rng, settings.rules.border_px)
     images = tables.images(done, particles)
-    flags = [*flags, *_flags(done, segmenter, particles, measured, effects)]
+    flags = [*flags, *_flags(done, particles, measured, effects)]
     record = record | {
         "notes": [*record["notes"], *_notes(done, particles)], "red_flags": flags,
         "effects": [effect.to_json() for effect in effects], "measured": len(measured), "counted": len(particles),
         "micrographs": tables.origins(done), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     tables.write(out, particles, images, told, record)
+    write_table(out / "agglomerates.csv", agglomerate_table(measured))
     atomic.write_json(out / "distribution.json", told, indent=1)
+    atomic.write_json(out / "arrangement.json", lie)
     atomic.write_json(out / RECORD, record, indent=1)
-    return Outcome(out, particles, measured, images, told, record, list(done))
+    return Outcome(out, particles, measured, images, told, lie, effects, record, list(done))
 
 
 def _flags(
-    done: Sequence[Done], segmenter: Segmenter, particles: pd.DataFrame, measured: pd.DataFrame,
-    effects: Sequence[Effect],
-) -> list[str]:  # fmt: skip
+    done: Sequence[Done], particles: pd.DataFrame, measured: pd.DataFrame, effects: Sequence[Effect]
+) -> list[str]:
     """What a reader must know before believing a figure."""
     found = [f"{each.item.name}: {warning}" for each in done for warning in each.pixel_size.warnings]
-    found += capped_flags([n for n, each in enumerate(done, start=1) if each.capped], segmenter.predictor.max_instances)
+    found += _capped([each.item.name for each in done if each.capped])
     by_bytes: dict[tuple[str, int | None], list[str]] = {}
     for each in done:
         by_bytes.setdefault((each.sha256, each.item.frame), []).append(str(each.item.path))
@@ -190,6 +200,11 @@ def _flags(
     return found
 
 
+def _capped(names: Sequence[str]) -> list[str]:
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return [f"more particles than a look may return ({CAPS[-1]:,}) in {shown}: some may be missing"] if names else []
+
+
 def _notes(done: Sequence[Done], particles: pd.DataFrame) -> list[str]:
     found = []
     empty = [each.item.name for each in done if not len(each.table)]
@@ -201,14 +216,12 @@ def _notes(done: Sequence[Done], particles: pd.DataFrame) -> list[str]:
             f"pixel size unknown in {len(unknown)} of {len(done)} micrographs ({unknown[0].pixel_size.source}): "
             "lengths are in px there"
         )
+    strips = sum(each.strip_px > 0 for each in done)
+    if strips:
+        found.append(
+            f"a strip of writing below {strips} of {len(done)} micrographs is no part of the field (--no-strip)"
+        )
     several = collections.Counter(each.sha256 for each in done if each.item.frame is not None)
     if several:
         found.append("frames of one file count as one field of view in all uncertainties")
     return found
-
-
-def sources(done: Sequence[Done]) -> Mapping[str, int]:
-    """How many micrographs have their pixel size from where."""
-    return collections.Counter(
-        "unknown" if each.pixel_size.value_nm is None else each.pixel_size.source for each in done
-    )

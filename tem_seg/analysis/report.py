@@ -17,6 +17,7 @@ from tem_seg.data import atomic
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.measurement.counting import size_columns
 from tem_seg.reporting import analysis_page, analysis_plots, numbered
+from tem_seg.reporting.analysis_words import figure_text, name_of
 
 SHOWN = 12
 """Micrographs in the report, and particles of each kind."""
@@ -28,9 +29,9 @@ def write_reports(outcome: Outcome) -> None:
     chosen = [(each.item.name, picture(outcome.out, each.item, ".png")) for each in outcome.done[:SHOWN]]
     gallery = _gallery(outcome)
     material = analysis_page.Material(
-        outcome.distribution, outcome.record, headlines(outcome.distribution),
+        outcome.distribution, outcome.arrangement, outcome.record, headlines(outcome.distribution),
         [(name, _small(_read_png(path))) for name, path in chosen],
-        len(outcome.done), gallery,
+        outcome.images, gallery,
     )  # fmt: skip
     figures = {"distribution": analysis_plots.distribution_figure(outcome.distribution)}
     if gallery:
@@ -43,24 +44,10 @@ def write_reports(outcome: Outcome) -> None:
     atomic.write_text(outcome.out / "report.html", analysis_page.html(material))
 
 
-def headlines(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """D50 of each measurand with its uncertainty, in words."""
-    return [(f"{name.replace('_', ' ')}, D50 by {told['weights']}", figure_text(one, "d50", unit))
+def headlines(told: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """D50 of each measurand in words: its name, the value, what is to be known of it."""
+    return [(f"{name_of(name, unit)}, D50 by {told['weights']}", *figure_text(one, "d50", unit))
             for unit, name, one in analysis_page.measurands(told)]  # fmt: skip
-
-
-def figure_text(one: dict[str, Any], key: str, unit: str) -> str:
-    """ "20.4 nm ± 1.7 nm (k = 2)", or why there is no uncertainty."""
-    told, found = one["estimates"][key], one["budget"].get(key)
-    if not np.isfinite(told["value"]):
-        return f"not known ({told['reason']})"
-    value = f"{told['value']:.4g} {unit}"
-    if found is not None and found["expanded_nm"] is not None:
-        missing = f", without {', '.join(found['missing'])}" if found["missing"] else ""
-        return f"{value} ± {found['expanded_nm']:.2g} nm (k = 2{missing})"
-    if told["standard_uncertainty"] is not None:
-        return f"{value} ± {2 * told['standard_uncertainty']:.2g} {unit} (k = 2, counting alone)"
-    return f"{value}, no uncertainty: {told['reason']}"
 
 
 def _gallery(outcome: Outcome) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]:
@@ -85,17 +72,19 @@ def _caption(row: dict[Any, Any], column: str) -> str:
 
 def _crops(outcome: Outcome, chosen: list[pd.DataFrame]) -> dict[tuple[int, int], NDArray[np.uint8]]:
     """By image id and particle; each micrograph is read once. One that has gone since has no crops."""
-    pairs = {(int(i), int(p)) for table in chosen for i, p in table[["image_id", "particle"]].to_numpy()}
+    outlines = {(row["image_id"], row["particle"]): row["outline"]
+                for table in chosen for row in table.to_dict("records")}  # fmt: skip
     found = {}
-    for image_id in sorted({image_id for image_id, _ in pairs}):
+    for image_id in sorted({image_id for image_id, _ in outlines}):
         item = outcome.done[image_id - 1].item
         try:
-            shown = normalise(_pixels(item.path, item.frame))
+            pixels = _pixels(item.path, item.frame)
         except UserError:
             continue
+        shown = normalise(pixels[: outcome.done[image_id - 1].record.height])
         rows = results_of(item, outcome.out)
-        for number in (number for other, number in pairs if other == image_id):
-            found[image_id, number] = numbered.crop(shown, rows[number - 1])
+        for number in (number for other, number in outlines if other == image_id):
+            found[image_id, number] = numbered.crop(shown, rows[number - 1], outlines[image_id, number])
     return found
 
 

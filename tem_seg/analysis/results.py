@@ -16,11 +16,13 @@ from tem_seg.data.pixel_size import PixelSize
 from tem_seg.measurement.budget import Budget, Calibration, Edge, budget
 from tem_seg.measurement.distributions import WEIGHTINGS, histogram, summarise, weights_by
 from tem_seg.measurement.edges import diameter_factor, random_diameter_sd
-from tem_seg.measurement.enough import enough
+from tem_seg.measurement.enough import enough, predicted
 from tem_seg.measurement.fits import fit_all
 from tem_seg.measurement.intervals import Estimate, estimates
 
 SIZES = ("equivalent_diameter", "min_feret", "max_feret")
+CURVE = (3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
+"""Numbers of micrographs for which it is said how far the counting of their particles would reach."""
 TARGET = 0.05
 """Relative expanded uncertainty that "enough particles?" asks for."""
 MOST_FITTED = 2000
@@ -111,4 +113,5 @@ def _enough(one: Estimate, of: Budget | None) -> dict[str, Any] | None:
     rows = of.components if of is not None else ()
     others = [row.contribution_nm or 0.0 for row in rows if row.name != "counting"]
     found = enough(one, target=TARGET, others=float(np.sqrt(np.square(others).sum()) / one.value))
-    return asdict(found) | {"more_images": found.more_images}
+    curve = predicted(one, CURVE) if one.standard_uncertainty is not None else []
+    return asdict(found) | {"more_images": found.more_images, "counting": [asdict(row) for row in curve]}

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tem_seg.analysis.one import Done
 from tem_seg.data.atomic import replacing
-from tem_seg.measurement.distributions import WEIGHTINGS
+from tem_seg.measurement.counting import size_columns
+from tem_seg.measurement.distributions import WEIGHTINGS, quantile
 from tem_seg.measurement.particles import write_table
 
 LONGEST_SHEET = 1_048_575
@@ -42,13 +44,23 @@ def _columns(parts: Sequence[pd.DataFrame]) -> list[str]:
 def images(done: Sequence[Done], particles: pd.DataFrame) -> pd.DataFrame:
     """A row a micrograph."""
     counts = particles["image_id"].value_counts()
+    medians = {number: _medians(part) for number, part in particles.groupby("image_id")}
     return pd.DataFrame([
         {"image_id": number, "image": each.item.name, "file": str(each.item.path), "frame": each.item.frame,
-         "height_px": each.record.height, "width_px": each.record.width, "pixel_size_nm": each.pixel_size.value_nm,
+         "height_px": each.record.height, "width_px": each.record.width, "strip_px": each.strip_px,
+         "pixel_size_nm": each.pixel_size.value_nm,
          "pixel_size_source": each.pixel_size.source, "measured": len(each.table),
-         "counted": int(counts.get(number, 0)), "sha256": each.sha256}
+         "counted": int(counts.get(number, 0)), **medians.get(number, {}), "sha256": each.sha256}
         for number, each in enumerate(done, start=1)
     ])  # fmt: skip
+
+
+def _medians(particles: pd.DataFrame) -> dict[str, float]:
+    """Of one micrograph: the median of its size, in its unit."""
+    weights = particles["weight"].to_numpy(np.float64)
+    found = {f"median_{name}": float(quantile(particles[name].to_numpy(np.float64), 0.5, weights))
+             for name in size_columns(particles)}  # fmt: skip
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def origins(done: Sequence[Done]) -> list[dict[str, Any]]:

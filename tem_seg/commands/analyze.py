@@ -20,9 +20,15 @@ def analyze(
     pixel_size: Annotated[str | None, typer.Option(help="With its unit: 0.5nm, 2.1Å. Else the files' own.")] = None,
     pixel_size_error: Annotated[float | None, typer.Option(help="Its standard uncertainty as a share: 0.01.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Less sure particles do not count. Else the model's.")] = None,
+    magnification: Annotated[float, typer.Option(help="2 for particles below 10 px, 0.5 for those above 150.")] = 1.0,
     border: Annotated[str, typer.Option(help="Particles at the border: keep, exclude or weight.")] = "weight",
-    min_size: Annotated[float, typer.Option(help="Equivalent diameter, px, below which nothing is measured.")] = 0.0,
+    min_size: Annotated[float, typer.Option(help="Equivalent diameter, px, below which nothing is measured.")] = 5.0,
+    touching: Annotated[str, typer.Option(help="Particles that touch others: count or exclude.")] = "count",
+    overlapping: Annotated[str, typer.Option(help="Particles that overlap others: count or exclude.")] = "count",
+    aggregated: Annotated[str, typer.Option(help="Outlines of several grown together: count or exclude.")] = "count",
+    strip: Annotated[bool, typer.Option(help="Leave out the strip that microscopes write below.")] = True,
     weights: Annotated[str, typer.Option(help="The distribution is by number, area or volume.")] = "number",
+    colours: Annotated[str, typer.Option(help="Outlines' colours: flag (counts or why not) or size.")] = "flag",
 ) -> None:  # fmt: skip
     """Segments and measures micrographs; writes tables, pictures, the size distribution and a report into DIR."""
     from tem_seg.commands.options import pixel_size_nm
@@ -31,7 +37,10 @@ def analyze(
     from tem_seg.analysis.analyse import analyse
     from tem_seg.analysis.settings import Settings
 
-    settings = Settings(checkpoint, given_nm, pixel_size_error, min_score, border, min_size, weights)
+    settings = Settings(
+        checkpoint, given_nm, pixel_size_error, min_score, magnification, border, min_size, touching, overlapping,
+        aggregated, weights, colours, strip,
+    )  # fmt: skip
     with _progress() as progress:
         outcome = analyse(micrographs, out, settings, progress=progress)
     from tem_seg.analysis.report import write_reports  # matplotlib: the first micrograph need not wait for it
@@ -61,10 +70,12 @@ def _progress() -> Iterator[Progress]:
 
 
 def _tell(outcome: Outcome) -> None:
+    from tem_seg.analysis.report import headlines
     from tem_seg.commands.options import number_of
 
     record, told = outcome.record, outcome.distribution
-    for line in [*record["notes"], *(f"RED FLAG {flag}" for flag in record["red_flags"])]:
+    effects = [f"rule {effect}" for effect in outcome.effects]
+    for line in [*record["notes"], *effects, *(f"RED FLAG {flag}" for flag in record["red_flags"])]:
         typer.echo(line)
     again = sum(each.again for each in outcome.done)
     kept = f" ({again} of them were done already)" if again else ""
@@ -73,13 +84,6 @@ def _tell(outcome: Outcome) -> None:
         f"{number_of(len(outcome.done), 'micrograph')}{kept}; score ≥ {record['min_score']:.3g} "
         f"({record['min_score_source']})"
     )
-    for unit in ("nm", "px"):
-        for name, one in told.get(unit, {}).items():
-            typer.echo(f"{name.replace('_', ' ')} D50 by {told['weights']}: {_figure(one, unit)}")
+    for name, value, note in headlines(told):
+        typer.echo(f"{name}: {value} ({note})")
     typer.echo(f"report: {outcome.out / 'report.html'}")
-
-
-def _figure(one: dict[str, object], unit: str) -> str:
-    from tem_seg.analysis.report import figure_text
-
-    return figure_text(one, "d50", unit)

@@ -38,6 +38,7 @@ def info(
 def _described(path: Path, frame: int | None, given_nm: float | None) -> tuple[list[str], tuple[str, ...]]:
     from tem_seg.data.images import stored_type
     from tem_seg.data.pixel_size import read_with_pixel_size
+    from tem_seg.data.strip import strip_px
 
     read, size = read_with_pixel_size(path, frame=frame, given_nm=given_nm)
     height, width = read.pixels.shape
@@ -47,8 +48,10 @@ def _described(path: Path, frame: int | None, given_nm: float | None) -> tuple[l
         f"{width} × {height} px, {stored_type(path, frame)}, grey levels {low:g} to {high:g}",
         f"pixel size {size}",
     ]
+    if strip := strip_px(read.pixels):
+        lines.append(f"a strip of writing below, {strip} px, is no part of the field")
     if size.value_nm is not None:
-        field = f"{width * size.value_nm:.4g} × {height * size.value_nm:.4g} nm"
+        field = f"{width * size.value_nm:.4g} × {(height - strip) * size.value_nm:.4g} nm"
         error = "" if size.relative_error is None else f", ± {size.relative_error:.2%}"
         lines.append(f"field of view {field}{error}")
     return lines, size.warnings

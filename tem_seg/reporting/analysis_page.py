@@ -12,13 +12,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tem_seg.data.atomic import replacing
-from tem_seg.reporting import analysis_plots
+from tem_seg.reporting import analysis_plots, arrangement_page
+from tem_seg.reporting.analysis_words import combined, enough_text, name_of
 from tem_seg.reporting.page import page
-from tem_seg.reporting.tables import Table, cell
+from tem_seg.reporting.tables import Table, cell, heading
 
 BUDGET = {"name": "component", "value": "stated", "unit": "unit", "distribution": "distribution", "divisor": "divisor",
           "standard": "standard", "sensitivity": "sensitivity", "contribution_nm": "u (nm)", "share": "share",
@@ -41,14 +43,15 @@ Crops = Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """told: distribution.json; record: analysis.json; pictures: (name, RGB) of the micrographs shown, of how many;
-    gallery: particles by why they are shown; figures: headline figures in words."""
+    """told: distribution.json; arrangement, record: arrangement.json, analysis.json; images: images.csv; figures:
+    headlines (name, value, note); pictures: (name, RGB) of the micrographs shown; gallery: particles by why."""
 
     told: dict[str, Any]
+    arrangement: dict[str, Any]
     record: dict[str, Any]
-    figures: list[tuple[str, str]]
+    figures: list[tuple[str, str, str]]
     pictures: Sequence[tuple[str, NDArray[np.uint8]]]
-    micrographs: int
+    images: pd.DataFrame
     gallery: Crops
 
 
@@ -58,7 +61,8 @@ def html(material: Material) -> str:
     return page(
         "analysis.html.j2", title=_title(material), record=record, figures=material.figures,
         parts=[_part(unit, name, one, told["weights"]) for unit, name, one in measurands(told)],
-        effects=_effects(record["effects"]), micrographs=material.micrographs,
+        effects=_effects(record["effects"]), micrographs=len(material.images), images=images_table(material.images),
+        arrangement=arrangement_page.sections(material.arrangement),
         pictures=[(name, _uri(picture, ".webp")) for name, picture in material.pictures],
         gallery={name: [(caption, _uri(picture, ".webp")) for caption, picture in crops]
                  for name, crops in material.gallery.items()},
@@ -70,21 +74,31 @@ def html(material: Material) -> str:
     )  # fmt: skip
 
 
+def images_table(images: pd.DataFrame, most: int = 200) -> Table:
+    """A row a micrograph: what was found in it, which tells the odd one out."""
+    medians = [name for name in images if str(name).startswith("median_")]
+    columns = ["image", "counted", "measured", *medians, "pixel_size_nm", "pixel_size_source"]
+    rows = tuple(tuple(map(cell, row)) for row in images[columns].head(most).itertuples(index=False, name=None))
+    more = f", the first {most} of {len(images):,}" if len(images) > most else ""
+    return Table(f"Of each micrograph{more}.", tuple(heading(str(name)) for name in columns), rows)
+
+
 def measurands(told: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """(unit, name, figures) of distribution.json."""
     return [(unit, name, one) for unit in ("nm", "px") for name, one in told.get(unit, {}).items()]
 
 
 def _title(material: Material) -> str:
-    return f"{material.record['counted']:,} particles in {material.micrographs:,} micrographs"
+    return f"{material.record['counted']:,} particles in {len(material.images):,} micrographs"
 
 
 def _part(unit: str, name: str, one: dict[str, Any], weights: str) -> dict[str, Any]:
-    title = f"{name.replace('_', ' ')} ({unit})"
+    title = name_of(name, unit)
     return {
         "title": title, "plot": analysis_plots.distribution_svg(one, title, weights), "rule": one["histogram"]["rule"],
         "summary": summary_table(one, unit), "budget": budget_table(one) if one["budget"] else None,
-        "combined": combined(one), "enough": [told for key in ("d50", "d90") if (told := enough_text(one, key))],
+        "combined": combined(one, unit), "enough": [told for key in ("d50", "d90") if (told := enough_text(one, key))],
+        "enough_plot": analysis_plots.enough_svg(one, title),
         "fits": fits_table(one["fits"]) if one["fits"] else None,
         "reasons": sorted({told["reason"] for told in one["estimates"].values() if told["reason"]}),
     }  # fmt: skip
@@ -106,45 +120,14 @@ def budget_table(one: Mapping[str, Any], quantity: str = "d50") -> Table | None:
     return Table(f"Uncertainty budget of {quantity.upper()}.", tuple(BUDGET.values()), rows)
 
 
-def combined(one: Mapping[str, Any]) -> list[str]:
-    """What the budgets come to, a sentence a figure."""
-    told = []
-    for key, found in one["budget"].items():
-        missing = f"; without {', '.join(found['missing'])}: not stated" if found["missing"] else ""
-        if found["expanded_nm"] is None:
-            told.append(f"{key.upper()} = {found['value_nm']:.4g} nm; no uncertainty ({found['reason']})")
-        else:
-            told.append(
-                f"{key.upper()} = {found['value_nm']:.4g} nm ± {found['expanded_nm']:.2g} nm (k = 2); 95 %: "
-                f"{found['low_nm']:.4g} to {found['high_nm']:.4g} nm{missing}"
-            )
-    return told
-
-
-def enough_text(one: Mapping[str, Any], key: str) -> str | None:
-    """Were enough particles counted for this figure?"""
-    found = one["enough"].get(key)
-    if found is None:
-        return None
-    name, target = key.upper(), f"{found['target']:.0%}"
-    if found["met"]:
-        return f"{name}: yes, ± {found['relative']:.1%} (k = 2) meets the target of ± {target}."
-    reached = "" if found["relative"] is None else f"± {found['relative']:.1%} (k = 2) misses ± {target}; "
-    if found["images_needed"] is not None:
-        return (
-            f"{name}: not yet, {reached}about {found['more_images']} more micrographs like these "
-            f"({found['images_low']} to {found['images_high']} in all)."
-        )
-    return f"{name}: not known, {reached}{found['reason']}."
-
-
 def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
     """Families by AICc."""
-    columns = ("family", "parameters", "ΔAICc", "weight", "A²", "p", "not fitted because")
+    columns = ("family", "ΔAICc", "weight", "A²", "p", "parameters, or why it was not fitted")
     rows = tuple(
         (cell(fit["family"].replace("_", " ")),
-         cell(", ".join(f"{key} {value:.4g}" for key, value in (fit["parameters"] or {}).items())),
-         *(cell(fit[key]) for key in ("delta_aicc", "weight", "anderson_darling", "p_value", "reason")))
+         *(cell(fit[key]) for key in ("delta_aicc", "weight", "anderson_darling", "p_value")),
+         cell(fit["reason"] or ", ".join(f"{key.replace('_', ' ')} {value:.4g}"
+                                         for key, value in (fit["parameters"] or {}).items())))
         for fit in fits
     )  # fmt: skip
     return Table('Fits by maximum likelihood (docs/uncertainty.md, "Fits").', columns, rows)
@@ -188,6 +171,8 @@ def _write_pdf(path: Path, material: Material) -> None:
             pages.savefig(sheet)
         if measurands(material.told):
             pages.savefig(analysis_plots.distribution_figure(material.told))
+        if (lie := arrangement_page.arrangement_figure(material.arrangement)) is not None:
+            pages.savefig(lie)
         if material.gallery:
             pages.savefig(analysis_plots.gallery_figure(material.gallery))
         for name, picture in material.pictures:
@@ -198,13 +183,17 @@ def _lines(material: Material) -> list[str]:
     record = material.record
     lines = [_title(material), "", *(f"RED FLAG: {flag}" for flag in record["red_flags"]), *record["notes"], ""]
     for unit, name, one in measurands(material.told):
-        lines += [f"{name.replace('_', ' ')} ({unit}), by {material.told['weights']}", *combined(one)]
+        lines += [f"{name_of(name, unit)}, by {material.told['weights']}", *combined(one, unit)]
         lines += [text for key in ("d50", "d90") if (text := enough_text(one, key))]
         table = budget_table(one)
         lines += ["  " + " | ".join(c.text for c in row) for row in table.rows] if table else []
         lines.append("")
     effects = _effects(record["effects"])
     lines += ["Counting rules", *(" | ".join(c.text for c in row) for row in effects.rows)] if effects else []
+    for unit, one in material.arrangement.items():
+        table = arrangement_page.arrangement_table(one, unit)
+        lines += ["", table.caption, *("  " + ": ".join(c.text for c in row) for row in table.rows)]
+        lines.append(arrangement_page.verdict(one))
     lines += ["", "To repeat it", f"score ≥ {record['min_score']:.4g} ({record['min_score_source']})"]
     repeat = {key: record[key] for key in ("command", "settings", "rules", "model", "versions")}
     lines += [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in repeat.items()]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from analysis_scenes import micrograph, segmenter
+from analysis_scenes import Bright, micrograph, segmenter
 from filelock import FileLock
 
 from tem_seg.analysis import analyse as module
@@ -53,18 +53,19 @@ def test_sizes_intervals_and_files(tmp_path: Path) -> None:
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     five(tmp_path / "in")
-    seen = segmenter()
+    model = Bright()
+    seen = segmenter(model)
     first = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=seen)
     again = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=seen)
-    assert seen.model.looked == 5 and all(each.again for each in again.done)
+    assert model.looked == 5 and all(each.again for each in again.done)
     pd.testing.assert_frame_equal(first.particles, again.particles, check_dtype=False)
     other = analyse([tmp_path / "in"], tmp_path / "out", Settings(pixel_size_nm=1.0), segmenter=seen)
-    assert seen.model.looked == 5  # measured anew, not looked at anew
+    assert model.looked == 5  # measured anew, not looked at anew
     np.testing.assert_allclose(other.particles["min_feret_nm"], 2 * first.particles["min_feret_nm"])
     assert any("two pixel sizes differ" in flag for flag in other.record["red_flags"])
     micrograph(tmp_path / "in" / "2.tif", DIAMETERS[:5], pixel_size_nm=0.5)
     changed = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=seen)
-    assert seen.model.looked == 6 and len(changed.particles) == 69
+    assert model.looked == 6 and len(changed.particles) == 69
 
 
 def test_pixels_are_never_called_nanometres(tmp_path: Path) -> None:
@@ -82,9 +83,9 @@ def test_pixels_are_never_called_nanometres(tmp_path: Path) -> None:
 
 def test_nothing_to_be_seen(tmp_path: Path) -> None:
     micrograph(tmp_path / "flat.tif", [], size=64)
-    seen = segmenter()
-    seen.model.predict = lambda images, frames=None: [_none()]  # type: ignore[method-assign, assignment]
-    found = analyse([tmp_path / "flat.tif"], tmp_path / "out", Settings(), segmenter=seen)
+    model = Bright()
+    model.predict = lambda images, frames=None: [_none()]  # type: ignore[method-assign, assignment]
+    found = analyse([tmp_path / "flat.tif"], tmp_path / "out", Settings(), segmenter=segmenter(model))
     write_reports(found)
     assert "no particle found in 1 of 1 micrographs: flat.tif" in found.record["notes"]
     assert "No particle counts" in (tmp_path / "out" / "report.html").read_text()
@@ -99,12 +100,13 @@ def _none():  # type: ignore[no-untyped-def]
 
 def test_a_particle_as_large_as_the_image(tmp_path: Path) -> None:
     micrograph(tmp_path / "a.tif", [400.0], size=60, pixel_size_nm=1.0)
-    seen = segmenter()
-    seen.model.predict = lambda images, frames=None: [_all(images[0].shape[1:])]  # type: ignore[method-assign, assignment]
-    found = analyse([tmp_path / "a.tif"], tmp_path / "out", Settings(), segmenter=seen)
+    model = Bright()
+    model.predict = lambda images, frames=None: [_all(images[0].shape[1:])]  # type: ignore[method-assign, assignment]
+    found = analyse([tmp_path / "a.tif"], tmp_path / "out", Settings(), segmenter=segmenter(model))
     write_reports(found)
     assert (len(found.measured), len(found.particles)) == (1, 0)
     assert found.record["red_flags"][0].startswith("none of 1 measured particles counts: border")
+    assert found.measured["left_out"].tolist() == ["border"]
 
 
 def _all(size):  # type: ignore[no-untyped-def]
@@ -173,7 +175,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(one, "digest", grown)
     with pytest.raises(UserError, match="changed while it was read: wait until"):
-        one.read(Item(path, None, "a.tif"), None, {}, tmp_path / "out")
+        one.read(Item(path, None, "a.tif"), None, {"strip": True}, tmp_path / "out")
     with pytest.raises(UserError, match=r"no micrograph could be analysed.*changed while it was read"):
         analyse([path], tmp_path / "out", Settings(), segmenter=segmenter())
 
