@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = (
     "startup", "generate", "cut_paste", "measure", "regionprops", "predict", "huge", "rotated", "loop", "loader",
-    "sweep", "scale_bars",
+    "sweep", "scale_bars", "analyze",
 )  # fmt: skip
 
 
@@ -88,6 +88,10 @@ def _figure(name: str) -> Callable[[bool], Iterator[str]]:
         import bench_scalebar
 
         return bench_scalebar.scale_bars
+    if name == "analyze":
+        import bench_analyze
+
+        return bench_analyze.analyze
     if name == "cut_paste":
         import bench_cut_paste
 

@@ -16,30 +16,31 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.measurement.counting import size_columns
-from tem_seg.reporting import analysis_page, analysis_plots, numbered
+from tem_seg.reporting import analysis_page, analysis_plots, gallery, numbered
 from tem_seg.reporting.analysis_words import figure_text, name_of
+from tem_seg.reporting.figures import png
 
-SHOWN = 12
-"""Micrographs in the report, and particles of each kind."""
-SHOWN_PX = 1000
+SHOWN, OF_EACH_KIND = 12, 8
+"""Micrographs in the report, and particles of each kind: a row of the gallery."""
+SHOWN_PX = 1400
 
 
 def write_reports(outcome: Outcome) -> None:
     """report.html, report.pdf, distribution.svg and .png, gallery.svg and .png in the folder of the outcome."""
     chosen = [(each.item.name, picture(outcome.out, each.item, ".png")) for each in outcome.done[:SHOWN]]
-    gallery = _gallery(outcome)
+    crops = _gallery(outcome)
     material = analysis_page.Material(
         outcome.distribution, outcome.arrangement, outcome.record, headlines(outcome.distribution),
         [(name, _small(_read_png(path))) for name, path in chosen],
-        outcome.images, gallery,
+        outcome.images, crops,
     )  # fmt: skip
-    figures = {"distribution": analysis_plots.distribution_figure(outcome.distribution)}
-    if gallery:
-        figures["gallery"] = analysis_plots.gallery_figure(gallery)
-    for name, figure in figures.items():
-        for kind in ("svg", "png"):
-            with atomic.replacing(outcome.out / f"{name}.{kind}") as temporary:
-                figure.savefig(temporary, format=kind, dpi=150)
+    figure = analysis_plots.distribution_figure(outcome.distribution)
+    for kind in ("svg", "png"):
+        with atomic.replacing(outcome.out / f"distribution.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, dpi=150)
+    atomic.write_text(outcome.out / "gallery.svg", gallery.svg(crops))
+    with atomic.replacing(outcome.out / "gallery.png") as temporary:
+        temporary.write_bytes(png(gallery.picture(crops)))
     analysis_page.write_pdf(outcome.out / "report.pdf", material)
     atomic.write_text(outcome.out / "report.html", analysis_page.html(material))
 
@@ -56,9 +57,9 @@ def _gallery(outcome: Outcome) -> dict[str, list[tuple[str, NDArray[np.uint8]]]]
     for column in size_columns(particles) if len(particles) else []:
         known = particles[particles[column].notna()]
         unit = column[-2:]
-        groups[f"largest ({unit})"] = (known.nlargest(SHOWN, column), column)
-        groups[f"smallest ({unit})"] = (known.nsmallest(SHOWN, column), column)
-        groups[f"least sure ({unit})"] = (known.nsmallest(SHOWN, "score"), column)
+        groups[f"largest ({unit})"] = (known.nlargest(OF_EACH_KIND, column), column)
+        groups[f"smallest ({unit})"] = (known.nsmallest(OF_EACH_KIND, column), column)
+        groups[f"least sure ({unit})"] = (known.nsmallest(OF_EACH_KIND, "score"), column)
     wanted = {name: chosen for name, chosen in groups.items() if len(chosen[0])}
     crops = _crops(outcome, [chosen for chosen, _ in wanted.values()])
     return {name: [(_caption(row, column), crops[key]) for row in chosen.to_dict("records")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tem_seg.data.atomic import replacing
-from tem_seg.reporting import analysis_plots, arrangement_page
+from tem_seg.reporting import analysis_plots, arrangement_page, gallery
 from tem_seg.reporting.analysis_words import combined, enough_text, name_of
+from tem_seg.reporting.figures import colour_uri
+from tem_seg.reporting.gallery import Groups
 from tem_seg.reporting.page import page
 from tem_seg.reporting.tables import Table, cell, heading
 
@@ -38,7 +39,6 @@ SUMMARY = {
     "geometric_mean": "geometric mean",
     "geometric_sd": "geometric SD",
 }
-Crops = Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Material:
     figures: list[tuple[str, str, str]]
     pictures: Sequence[tuple[str, NDArray[np.uint8]]]
     images: pd.DataFrame
-    gallery: Crops
+    gallery: Groups
 
 
 def html(material: Material) -> str:
@@ -61,10 +61,11 @@ def html(material: Material) -> str:
     return page(
         "analysis.html.j2", title=_title(material), record=record, figures=material.figures,
         parts=[_part(unit, name, one, told["weights"]) for unit, name, one in measurands(told)],
+        enough_plot=_enough_plot(measurands(told)),
         effects=_effects(record["effects"]), micrographs=len(material.images), images=images_table(material.images),
         arrangement=arrangement_page.sections(material.arrangement),
-        pictures=[(name, _uri(picture, ".webp")) for name, picture in material.pictures],
-        gallery={name: [(caption, _uri(picture, ".webp")) for caption, picture in crops]
+        pictures=[(name, colour_uri(picture)) for name, picture in material.pictures],
+        gallery={name: [(caption, colour_uri(picture)) for caption, picture in crops]
                  for name, crops in material.gallery.items()},
         repeat=json.dumps({key: record[key] for key in ("settings", "rules", "model", "calibration", "versions")},
                           indent=1),
@@ -98,10 +99,14 @@ def _part(unit: str, name: str, one: dict[str, Any], weights: str) -> dict[str, 
         "title": title, "plot": analysis_plots.distribution_svg(one, title, weights), "rule": one["histogram"]["rule"],
         "summary": summary_table(one, unit), "budget": budget_table(one) if one["budget"] else None,
         "combined": combined(one, unit), "enough": [told for key in ("d50", "d90") if (told := enough_text(one, key))],
-        "enough_plot": analysis_plots.enough_svg(one, title),
         "fits": fits_table(one["fits"]) if one["fits"] else None,
         "reasons": sorted({told["reason"] for told in one["estimates"].values() if told["reason"]}),
     }  # fmt: skip
+
+
+def _enough_plot(parts: Sequence[tuple[str, str, dict[str, Any]]]) -> Markup | None:
+    """Of the first measurand: the others are of the same particles."""
+    return analysis_plots.enough_svg(parts[0][2], name_of(parts[0][1], parts[0][0])) if parts else None
 
 
 def summary_table(one: Mapping[str, Any], unit: str) -> Table:
@@ -147,11 +152,6 @@ def _medians(found: Mapping[str, float]) -> str:
     return ", ".join(f"{value:.4g} {name[-2:]}" for name, value in found.items())
 
 
-def _uri(picture: NDArray[np.uint8], kind: str) -> str:
-    encoded = cv2.imencode(kind, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, 80])[1]
-    return f"data:image/{kind[1:]};base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
-
-
 # ------------------------------------------------------------------------------------------------------- PDF
 
 
@@ -174,7 +174,7 @@ def _write_pdf(path: Path, material: Material) -> None:
         if (lie := arrangement_page.arrangement_figure(material.arrangement)) is not None:
             pages.savefig(lie)
         if material.gallery:
-            pages.savefig(analysis_plots.gallery_figure(material.gallery))
+            pages.savefig(_picture("Particles", gallery.picture(material.gallery)))
         for name, picture in material.pictures:
             pages.savefig(_picture(name, picture))
 
@@ -216,7 +216,7 @@ def _sheets(lines: Sequence[str], a_page: int = 66, width: int = 112) -> list[Fi
 def _picture(name: str, picture: NDArray[np.uint8]) -> Figure:
     sheet = Figure(figsize=(8.27, 8.27 * picture.shape[0] / picture.shape[1] + 0.4), layout="constrained")
     axes = sheet.add_subplot()
-    axes.imshow(picture)
+    axes.imshow(picture, interpolation="none")  # as it is: resampling takes seconds
     axes.set_axis_off()
     axes.set_title(name, fontsize=8, parse_math=False)
     return sheet

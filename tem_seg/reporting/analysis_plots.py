@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from tem_seg.reporting.analysis_words import name_of
 from tem_seg.reporting.plots import INK, PALETTE, chart, minor_label
 
 FIGURES = {"d10": "D10", "d50": "D50", "d90": "D90"}
-GALLERY_COLUMNS = 8
 
 
 def draw_distribution(axes: Axes, one: Mapping[str, Any], label: str, weights: str) -> None:
@@ -106,18 +105,4 @@ def distribution_figure(told: Mapping[str, Any]) -> Figure:
         figure.text(0.5, 0.5, "no particles", ha="center")
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def gallery_figure(groups: Mapping[str, Sequence[tuple[str, NDArray[np.uint8]]]]) -> Figure:
-    """Groups of (caption, crop (h, w, 3)) in rows of eight."""
-    rows = [(name, crops[at : at + GALLERY_COLUMNS]) for name, crops in groups.items()
-            for at in range(0, len(crops), GALLERY_COLUMNS)]  # fmt: skip
-    figure = Figure(figsize=(8.0, 1.45 * max(1, len(rows))), layout="constrained")
-    for row, (name, crops) in enumerate(rows):
-        for column, (caption, picture) in enumerate(crops):
-            axes = figure.add_subplot(len(rows), GALLERY_COLUMNS, row * GALLERY_COLUMNS + column + 1)
-            axes.imshow(picture)
-            axes.set_axis_off()
-            axes.set_title(caption if column else f"{name}\n{caption}", fontsize=6, color=INK, loc="left")
     return figure

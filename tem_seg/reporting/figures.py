@@ -122,6 +122,17 @@ def webp_uri(pixels: NDArray[np.float32], max_side_px: int = MAX_PAGE_PX, max_by
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
+def colour_uri(picture: NDArray[np.uint8], quality: int = 80) -> str:
+    """picture (h, w, 3) uint8 RGB → a WebP data URI."""
+    encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """picture (h, w, 3) uint8 RGB → a PNG."""
+    return bytes(cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes())
+
+
 def _resized(pixels: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
     if scale == 1.0:
         return pixels

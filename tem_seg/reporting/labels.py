@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-ROOMY = 3.0
+ROOMY = 1.5
 """A box of so many times its number's width and height has the number inside."""
 Place = tuple[float, float]
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from tem_seg.data.atomic import replacing, write_text
 from tem_seg.data.images import normalise
-from tem_seg.reporting.figures import Colour, svg_path, traced, webp_uri
+from tem_seg.reporting.figures import Colour, png, svg_path, traced, webp_uri
 from tem_seg.reporting.labels import Place
 from tem_seg.reporting.letters import font
 from tem_seg.reporting.numbered_plan import VIEW_PX, Paths, Plan, Row, paths_of, planned
@@ -34,9 +34,8 @@ def write(
     """
     shown = normalise(pixels)
     plan = planned(shown.shape, rows, table, meaning)
-    encoded = cv2.imencode(".png", drawn(shown, plan)[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
     with replacing(folder / f"{stem}.png", synced=False) as temporary:
-        encoded.tofile(temporary)
+        temporary.write_bytes(png(drawn(shown, plan)))
     # the SVG last: a micrograph whose SVG is there has all its files
     write_text(folder / f"{stem}.svg", svg(shown, plan), synced=False)
 

@@ -19,6 +19,7 @@ from tem_seg.reporting.views import ScaleBar, scale_bar
 
 VIEW_PX = (1024, 2048)
 """Long side of a picture: smaller micrographs are enlarged, so that numbers do not cover small particles."""
+MOST_ENLARGED = 4.0
 Row = Mapping[str, Any]
 Paths = list[NDArray[np.float64]]
 
@@ -79,7 +80,7 @@ def planned(shape: tuple[int, ...], rows: Sequence[Row], table: pd.DataFrame, me
     """shape: (H, W) of the micrograph; the rest as in :func:`tem_seg.reporting.numbered.write`."""
     table = table.drop_duplicates("particle")  # parts of one mask have one outline
     own = [rows[int(number) - 1] for number in table["particle"]]
-    scale = min(max(max(shape), VIEW_PX[0]), VIEW_PX[1]) / max(shape)
+    scale = min(min(max(max(shape), VIEW_PX[0]), VIEW_PX[1]) / max(shape), MOST_ENLARGED)
     height, width = (max(1, round(side * scale)) for side in shape)
     colours = coloured(table, meaning)
     texts = [str(int(number)) for number in table["particle"]]
@@ -97,7 +98,7 @@ def planned(shape: tuple[int, ...], rows: Sequence[Row], table: pd.DataFrame, me
 
 def letter_px(size: tuple[int, int]) -> int:
     """Height of numbers in a picture (H, W) px."""
-    return max(size) // 85
+    return max(8, max(size) // 85)
 
 
 def paths_of(row: Row, outline: object) -> Paths:

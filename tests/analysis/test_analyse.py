@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from analysis_scenes import Bright, micrograph, segmenter
 from filelock import FileLock
 
@@ -245,6 +249,12 @@ def test_memory_stays_flat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ({"border": "cut"}, "'cut' is none of keep, exclude, weight"),
         ({"weights": "mass"}, "'mass' is none of number, area, volume"),
         ({"min_size_px": -2.0}, "min_size_px must be 0 or a positive"),
+        ({"magnification": 0.0}, "give one between 0.05 and 8"),
+        ({"magnification": float("nan")}, "give one between 0.05 and 8"),
+        ({"aggregated": "split"}, "split is for a run"),
+        ({"touching": "split"}, "'split' is none of count, exclude"),
+        ({"colours": "red"}, "'red' is none of flag, size"),
+        ({"pixel_size_nm": -1.0}, "pixel size of -1.0 nm is impossible"),
     ],
 )
 def test_settings_that_are_impossible(given: dict, text: str) -> None:  # type: ignore[type-arg]
@@ -254,3 +264,98 @@ def test_settings_that_are_impossible(given: dict, text: str) -> None:  # type: 
 
 def test_names_of_results() -> None:
     assert module.RECORD in module.OURS and os.sep not in "".join(module.OURS)
+
+
+def test_killed_in_the_middle_only_the_rest_is_done(tmp_path: Path) -> None:
+    """A process that ends after two of five, without a word; what follows is as if it had never happened."""
+    five(tmp_path / "in")
+    program = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from analysis_scenes import segmenter\n"
+        "from tem_seg.analysis.analyse import analyse\nfrom tem_seg.analysis.settings import Settings\n"
+        "end = lambda done, total, name: os._exit(9) if done == 4 else None\n"
+        "analyse([Path(sys.argv[1])], Path(sys.argv[2]), Settings(), segmenter=segmenter(), progress=end)\n"
+    )
+    places = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *sys.path])
+    killed = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "in"), str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": places}, timeout=300, check=False,
+    )  # fmt: skip
+    assert killed.returncode == 9
+    assert json.loads((tmp_path / "out" / "analysis.json").read_text())["finished"] is None
+    model = Bright()
+    again = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=segmenter(model))
+    assert 1 <= model.looked <= 3 and sum(each.again for each in again.done) == 5 - model.looked
+    whole = analyse([tmp_path / "in"], tmp_path / "whole", Settings(), segmenter=segmenter())
+    assert whole.record["finished"] is not None
+    for name in ("particles.csv", "images.csv", "distribution.json", "arrangement.json", "agglomerates.csv",
+                 "pictures/0.png", "pictures/4.svg"):  # fmt: skip
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("diameters", [[20.0], [20.0] * 16])
+def test_one_particle_and_all_alike(tmp_path: Path, diameters: list[float]) -> None:
+    """Fits and intervals have nothing to go by; they say so."""
+    for k in range(4):
+        size = 60 if len(diameters) == 1 else 200
+        path = micrograph(tmp_path / "in" / f"{k}.tif", diameters, size=size, pixel_size_nm=0.5)
+        path.write_bytes(path.read_bytes() + bytes([k]))  # no copies of one another
+    found = analyse([tmp_path / "in"], tmp_path / "out", Settings(colours="size"), segmenter=segmenter())
+    write_reports(found)
+    told = found.distribution["nm"]["equivalent_diameter"]
+    assert told["n"] == 4 * len(diameters) and told["summaries"]["number"]["sd"] < 1e-9
+    assert told["estimates"]["d50"]["value"] == pytest.approx(10, rel=0.02)
+    assert all(fit["parameters"] is None and fit["reason"] for fit in told["fits"])
+    assert found.record["red_flags"] == [] and (tmp_path / "out" / "report.pdf").is_file()
+
+
+def test_a_tiff_that_claims_a_million_by_a_million(tmp_path: Path) -> None:
+    micrograph(tmp_path / "in" / "good.tif", DIAMETERS, pixel_size_nm=0.5)
+    small = micrograph(tmp_path / "in" / "vast.tif", [20.0], size=200).read_bytes()
+    header = bytearray(small)
+    order = "little" if header[:2] == b"II" else "big"
+    start = int.from_bytes(header[4:8], order)
+    for entry in range(int.from_bytes(header[start : start + 2], order)):
+        at = start + 2 + 12 * entry
+        if int.from_bytes(header[at : at + 2], order) in (256, 257):  # ImageWidth, ImageLength
+            header[at + 2 : at + 12] = (4).to_bytes(2, order) + (1).to_bytes(4, order) + (10**6).to_bytes(4, order)
+    (tmp_path / "in" / "vast.tif").write_bytes(header)
+    found = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=segmenter())
+    assert [each.item.name for each in found.done] == ["good.tif"]
+    assert len(found.record["red_flags"]) == 1 and "vast.tif" in found.record["red_flags"][0]
+
+
+def test_specks_are_not_measured_unless_asked_for(tmp_path: Path) -> None:
+    micrograph(tmp_path / "a.tif", [3.0, 4.0, 20.0, 22.0], pixel_size_nm=0.5)
+    found = analyse([tmp_path / "a.tif"], tmp_path / "out", Settings(), segmenter=segmenter())
+    (effect, *_) = found.effects
+    assert str(effect).startswith("min_size_px 5: 4 → 2 (2 removed)") and len(found.particles) == 2
+    assert sorted(found.measured["left_out"]) == ["", "", "min_size_px", "min_size_px"]
+    assert "too small: 2" in (tmp_path / "out" / "pictures" / "a.svg").read_text()
+    all_of_them = analyse([tmp_path / "a.tif"], tmp_path / "out", Settings(min_size_px=0), segmenter=segmenter())
+    assert len(all_of_them.particles) == 4
+
+
+def test_outlines_that_stop_short_of_the_frame_are_cut_by_it(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).normal(200, 3, (200, 200))
+    for left in (2, 63, 123):  # columns 2 to 22: two pixels are left
+        picture[60:80, left : left + 20] = 900
+    tifffile.imwrite(tmp_path / "a.tif", picture.astype(np.uint16))
+    found = analyse([tmp_path / "a.tif"], tmp_path / "out", Settings(), segmenter=segmenter())
+    assert found.measured["left_out"].tolist() == ["border", "", ""]
+    width, height = 200 - 20 - 5, 200 - 20 - 5
+    np.testing.assert_allclose(found.particles["weight"], 200 * 200 / (width * height), rtol=0.02)
+
+
+def test_a_strip_of_writing_is_no_part_of_the_field(tmp_path: Path) -> None:
+    whole = tifffile.imread(micrograph(tmp_path / "whole.tif", DIAMETERS))
+    strip = np.zeros((40, 200), np.uint8)
+    cv2.putText(strip, "15 kV  x50k  200 nm", (6, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 250, 1)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", np.vstack([whole, 4 * strip.astype(np.uint16)]))
+    found = analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=segmenter())
+    assert found.images[["height_px", "strip_px"]].to_numpy().tolist() == [[200, 40]] and len(found.particles) == 16
+    assert any("a strip of writing below 1 of 1" in note for note in found.record["notes"])
+    model = Bright()
+    kept = analyse([tmp_path / "in"], tmp_path / "out", Settings(strip=False), segmenter=segmenter(model))
+    assert kept.images["height_px"].tolist() == [240] and model.looked == 1 and len(kept.measured) > 16
