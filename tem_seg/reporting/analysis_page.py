@@ -77,11 +77,13 @@ def html(material: Material) -> str:
 
 def images_table(images: pd.DataFrame, most: int = 200) -> Table:
     """A row a micrograph: what was found in it, which tells the odd one out."""
-    medians = [name for name in images if str(name).startswith("median_")]
-    columns = ["image", "counted", "measured", *medians, "pixel_size_nm", "pixel_size_source"]
+    medians = [str(name) for name in images if str(name).startswith("median_")]
+    columns = ["image", "counted", "measured", *medians, "pixel_size_nm"]
     rows = tuple(tuple(map(cell, row)) for row in images[columns].head(most).itertuples(index=False, name=None))
     more = f", the first {most} of {len(images):,}" if len(images) > most else ""
-    return Table(f"Of each micrograph{more}.", tuple(heading(str(name)) for name in columns), rows)
+    heads = tuple(f"median ({name[-2:]})" if name in medians else heading(name) for name in columns)
+    return Table(f"Of each micrograph{more}; median: of the equivalent diameter, weighted as the counting rules say.",
+                 heads, rows)  # fmt: skip
 
 
 def measurands(told: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
@@ -130,7 +132,7 @@ def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
     columns = ("family", "ΔAICc", "weight", "A²", "p", "parameters, or why it was not fitted")
     rows = tuple(
         (cell(fit["family"].replace("_", " ")),
-         *(cell(fit[key]) for key in ("delta_aicc", "weight", "anderson_darling", "p_value")),
+         cell(fit["delta_aicc"]), cell(fit["weight"], 3), cell(fit["anderson_darling"]), cell(fit["p_value"], 2),
          cell(fit["reason"] or ", ".join(f"{key.replace('_', ' ')} {value:.4g}"
                                          for key, value in (fit["parameters"] or {}).items())))
         for fit in fits

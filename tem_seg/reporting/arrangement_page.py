@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tem_seg.reporting.plots import INK, PREDICTED, chart
-from tem_seg.reporting.tables import Table, cell
+from tem_seg.reporting.tables import Cell, Table, cell
 
 
 def arrangement_table(one: Mapping[str, Any], unit: str) -> Table:
@@ -19,9 +19,10 @@ def arrangement_table(one: Mapping[str, Any], unit: str) -> Table:
     area, larger = ("µm²", 1e-6) if unit == "nm" else ("px²", 1.0)
     groups, index = one["agglomerates"], one["clark_evans"]
     share = groups["share_of_particles"]
+    field = one["field"] * larger
     rows = (
         (f"particles per {area}", one["number_density"] / larger),
-        (f"field seen, {area}", one["field"] * larger),
+        (f"field seen, {area}", field if unit == "nm" else round(field)),
         ("area covered by particles", _percent(one["area_fraction"])),
         ("particles that touch none", groups["single_particles"]),
         ("groups of touching particles", groups["n"]),
@@ -29,14 +30,18 @@ def arrangement_table(one: Mapping[str, Any], unit: str) -> Table:
         ("particles in the largest group", groups["largest_particles"]),
         (f"median radius of gyration of groups ({unit})", groups["median_gyration_radius"]),
         ("Clark and Evans' index (1: at random, less: clustered)", None if index is None else index["index"]),
-        ("its p", None if index is None else index["p"]),
+        ("its p", None if index is None else float(f"{index['p']:.1g}")),
     )
     caption = f"How {one['n_particles']:,} particles lie in {one['n_images']:,} micrographs, those at the border too."
-    return Table(caption, ("figure", "value"), tuple((cell(name), cell(value)) for name, value in rows))
+    return Table(
+        caption,
+        ("figure", "value"),
+        tuple((cell(name), value if isinstance(value, Cell) else cell(value)) for name, value in rows),
+    )
 
 
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.1%}"
+def _percent(share: float | None) -> Cell:
+    return cell(None) if share is None else Cell(f"{share:.1%}", share)
 
 
 def verdict(one: Mapping[str, Any]) -> str:
