@@ -187,8 +187,7 @@ def _lines(material: Material) -> list[str]:
     for unit, name, one in measurands(material.told):
         lines += [f"{name_of(name, unit)}, by {material.told['weights']}", *combined(one, unit)]
         lines += [text for key in ("d50", "d90") if (text := enough_text(one, key))]
-        table = budget_table(one)
-        lines += ["  " + " | ".join(c.text for c in row) for row in table.rows] if table else []
+        lines += _budget_lines(one)
         lines.append("")
     effects = _effects(record["effects"])
     lines += ["Counting rules", *(" | ".join(c.text for c in row) for row in effects.rows)] if effects else []
@@ -202,7 +201,13 @@ def _lines(material: Material) -> list[str]:
     return lines + [f"{one['name']}: SHA-256 {one['sha256']}" for one in record["micrographs"]]
 
 
-def _sheets(lines: Sequence[str], a_page: int = 66, width: int = 112) -> list[Figure]:
+def _budget_lines(one: Mapping[str, Any], quantity: str = "d50") -> list[str]:
+    rows = one["budget"].get(quantity, {}).get("components", ())
+    return [f"  u({row['name']}) of {quantity.upper()}: {cell(row['contribution_nm']).text} nm; {row['note']}"
+            for row in rows]  # fmt: skip
+
+
+def _sheets(lines: Sequence[str], a_page: int = 84, width: int = 112) -> list[Figure]:
     import textwrap
 
     wrapped = [part for line in lines for part in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]

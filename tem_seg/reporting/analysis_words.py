@@ -78,7 +78,12 @@ def enough_text(one: Mapping[str, Any], key: str) -> str | None:
     reached = "" if found["relative"] is None else f"± {found['relative']:.1%} (k = 2) misses ± {target}; "
     if found["images_needed"] is not None:
         return (
-            f"{name}: not yet, {reached}about {found['more_images']:,} more micrographs like these "
-            f"({found['images_low']:,} to {found['images_high']:,} in all)."
+            f"{name}: not yet, {reached}about {_about(found['more_images'])} more micrographs like these "
+            f"({_about(found['images_low'])} to {_about(found['images_high'])} in all)."
         )
     return f"{name}: not known, {reached}{found['reason']}."
+
+
+def _about(count: int) -> str:
+    """Two digits: a plan is not more exact."""
+    return f"{round(count, min(0, 2 - len(str(count)))):,}"

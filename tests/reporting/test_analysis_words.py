@@ -46,7 +46,9 @@ def test_a_figure_and_what_is_to_be_known_of_it() -> None:
 def test_enough() -> None:
     known = {"target": 0.05, "met": False, "relative": 0.12, "images_needed": 1300, "more_images": 1290,
              "images_low": 900, "images_high": 3000, "reason": None}  # fmt: skip
-    assert "about 1,290 more micrographs" in str(enough_text({"enough": {"d50": known}}, "d50"))
+    assert "about 1,300 more micrographs like these (900 to 3,000 in all)" in str(
+        enough_text({"enough": {"d50": known}}, "d50")
+    )
     assert "yes, ± 3.0%" in str(enough_text({"enough": {"d50": known | {"met": True, "relative": 0.03}}}, "d50"))
     unplanned = known | {"images_needed": None, "reason": "too few"}
     assert "not known, ± 12.0% (k = 2) misses ± 5%; too few." in str(enough_text({"enough": {"d50": unplanned}}, "d50"))
