@@ -74,6 +74,9 @@ def load(name: str, min_score: float | None = None, magnification: float = 1.0) 
 
     What cannot count is not segmented: the model returns nothing below that score.
     """
+    from tem_seg.models.torchvision.lean import import_torchvision
+
+    import_torchvision()
     from tem_seg.models.rcnn import Rcnn
 
     path = checkpoint.path_of(name)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tem_seg.measurement.counting import size_columns
 from tem_seg.reporting.figures import Colour
+from tem_seg.reporting.tables import SIZES
 
 FLAGS: dict[str, tuple[str, Colour]] = {
     "": ("counts", (44, 160, 235)),
@@ -53,7 +53,8 @@ def coloured(table: pd.DataFrame, meaning: str) -> Coloured:
     legend = {reason: Entry(f"{words}: {counts[reason]}", (colour,))
               for reason, (words, colour) in FLAGS.items() if counts[reason]}  # fmt: skip
     counting = table["left_out"] == ""
-    columns = [name for name in size_columns(table) if table.loc[counting, name].notna().any()]
+    named = [f"{name}_{unit}" for unit in ("nm", "px") for name in SIZES]
+    columns = [name for name in named if name in table and table.loc[counting, name].notna().any()]
     if meaning == "size" and columns:
         sizes = table[columns[0]].where(counting).to_numpy(np.float64)
         low, high = float(np.nanmin(sizes)), float(np.nanmax(sizes))

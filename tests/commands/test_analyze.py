@@ -59,6 +59,17 @@ def test_a_process_from_micrographs_to_a_report(tmp_path: Path, checkpoint: Path
     assert (tmp_path / "out" / "report.html").is_file() and (tmp_path / "out" / "report.pdf").is_file()
 
 
+def test_what_a_start_waits_for() -> None:
+    """Seconds of imports: no compiler, no fits, no plots before the first micrograph is looked at."""
+    later = (*UNWANTED, "torch._dynamo", "sympy", "scipy.optimize", "scipy.stats", "matplotlib", "jinja2")
+    program = (
+        "import sys\nimport tem_seg.cli, tem_seg.analysis.analyse as analysis\nanalysis.load('starter')\n"
+        f"print([name for name in {later!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
