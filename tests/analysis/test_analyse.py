@@ -359,3 +359,37 @@ def test_a_strip_of_writing_is_no_part_of_the_field(tmp_path: Path) -> None:
     model = Bright()
     kept = analyse([tmp_path / "in"], tmp_path / "out", Settings(strip=False), segmenter=segmenter(model))
     assert kept.images["height_px"].tolist() == [240] and model.looked == 1 and len(kept.measured) > 16
+
+
+def test_empty_masks_are_no_particles(tmp_path: Path) -> None:
+    from tem_seg.core.types import Prediction
+    from tem_seg.data.rle import encode
+
+    disc = np.hypot(*(np.mgrid[:200, :200] - 100)) < 12
+    boxes = np.array([[10, 10, 30, 30], [88, 88, 112, 112]], np.float32)
+    masks = [encode(np.zeros((200, 200), bool)), encode(disc)]
+    model = Bright()
+    found = Prediction(boxes, np.zeros(2, np.int64), np.array([0.9, 0.8], np.float32), masks)
+    model.predict = lambda images, frames=None: [found]  # type: ignore[method-assign, assignment]
+    path = micrograph(tmp_path / "a.tif", DIAMETERS, pixel_size_nm=0.5)
+    seen = analyse([path], tmp_path / "out", Settings(), segmenter=segmenter(model))
+    write_reports(seen)
+    assert seen.particles["particle"].tolist() == [2] and seen.record["red_flags"] == []
+
+
+def test_boxes_that_turn_with_their_particles(tmp_path: Path) -> None:
+    """A model without masks: lengths and widths, no areas."""
+    from tem_seg.core.types import Prediction
+
+    turned = np.array([[60, 60, 10, 30, 30], [140, 60, 10, 40, 0], [100, 150, 12, 30, -60]], np.float32)
+    corners = np.array([[x - 20, y - 20, x + 20, y + 20] for x, y, *_ in turned], np.float32)
+    found = Prediction(corners, np.zeros(3, np.int64), np.full(3, 0.9, np.float32), rotated_boxes=turned)
+    model = Bright()
+    model.predict = lambda images, frames=None: [found]  # type: ignore[method-assign, assignment]
+    path = micrograph(tmp_path / "a.tif", DIAMETERS, pixel_size_nm=0.5)
+    seen = analyse([path], tmp_path / "out", Settings(colours="size"), segmenter=segmenter(model))
+    write_reports(seen)
+    assert sorted(seen.particles["max_feret_nm"]) == [15.0, 15.0, 20.0] and set(seen.distribution["nm"]) == {
+        "min_feret", "max_feret",
+    }  # fmt: skip
+    assert "3 count: 15 to 20 nm" in (tmp_path / "out" / "pictures" / "a.svg").read_text()

@@ -75,6 +75,8 @@ def test_what_a_start_waits_for() -> None:
     [
         (["--pixel-size", "0.5"], "expected a length with its unit"),
         (["--pixel-size", "-1nm"], "expected a length with its unit"),
+        (["--pixel-size", "0nm"], "a pixel size of 0.0 nm is impossible"),
+        (["--pixel-size", "nan nm"], "expected a length with its unit"),
         (["--border", "cut"], "'cut' is none of keep, exclude, weight"),
         (["--checkpoint", "nothing.ckpt"], "no checkpoint at nothing.ckpt"),
     ],
