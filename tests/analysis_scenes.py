@@ -17,6 +17,9 @@ from tem_seg.data.rle import encode
 from tem_seg.inference.predict import Predictor
 from tem_seg.models.contract import SegmentationModel
 
+DIAMETERS = tuple(np.linspace(16, 28, 16))
+"""Px."""
+
 
 class Bright(SegmentationModel):
     """Particles are what is brighter than half; masks alone. looked: how often it was asked."""
@@ -59,3 +62,10 @@ def micrograph(
     values = picture.astype(np.uint16)
     tifffile.imwrite(path, values if frames == 1 else np.stack([values] * frames), imagej=True, **scale)  # type: ignore[arg-type]
     return path
+
+
+def five(folder: Path) -> Path:
+    """Micrographs that differ a little."""
+    for k in range(5):
+        micrograph(folder / f"{k}.tif", [d + 0.2 * k for d in DIAMETERS], pixel_size_nm=0.5)
+    return folder

@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from tem_seg.analysis import inputs, one, tables
+from tem_seg.analysis import inputs, one, remarks, tables
 from tem_seg.analysis.inputs import Item
 from tem_seg.analysis.one import Done, Read
-from tem_seg.analysis.segment import CAPS, Segmenter, load
+from tem_seg.analysis.segment import Segmenter, load
 from tem_seg.analysis.settings import Settings
 from tem_seg.core import provenance, seeds
 from tem_seg.core.errors import UserError
@@ -105,8 +105,7 @@ def _each(
     """One micrograph is read and one is drawn while the model looks at another; no more are held in memory."""
     keys = {"model": segmenter.identity, "calibration": segmenter.calibration, "min_score": segmenter.min_score,
             "rules": asdict(settings.rules), "pixel_size_nm": settings.pixel_size_nm, "colours": settings.colours,
-            "strip": settings.strip,
-            "tem_seg": provenance.versions()["tem_seg"]}  # fmt: skip
+            "strip": settings.strip, "tem_seg": provenance.versions()["tem_seg"]}  # fmt: skip
     done: list[Done] = []
     flags: list[str] = []
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as finisher:
@@ -156,19 +155,20 @@ def _concluded(
     from tem_seg.analysis.results import distribution
     from tem_seg.measurement.arrangement import agglomerate_table, arrangement
 
-    records = {number: replace(each.record, id=number) for number, each in enumerate(done, start=1)}
+    numbers = dict(enumerate(done, start=1))
+    records = {number: replace(each.record, id=number) for number, each in numbers.items()}
     measured = tables.together(done)
     frames = {number: (image.height, image.width) for number, image in records.items()}
     particles, effects = counting.apply(measured.drop(columns="left_out"), settings.rules, frames)
-    fields = {number: each.sha256 for number, each in enumerate(done, start=1)}
-    told = distribution(particles, fields, {n: each.pixel_size for n, each in enumerate(done, start=1)}, settings)
-    covered = {number: each.covered for number, each in enumerate(done, start=1) if each.covered is not None}
+    fields, sizes = ({n: getattr(each, name) for n, each in numbers.items()} for name in ("sha256", "pixel_size"))
+    told = distribution(particles, fields, sizes, settings)
+    covered = {number: each.covered for number, each in numbers.items() if each.covered is not None}
     rng = seeds.child_rng(0, "arrangement")
     lie = arrangement(measured, list(records.values()), covered, rng, settings.rules.border_px)
     images = tables.images(done, particles)
-    flags = [*flags, *_flags(done, particles, measured, effects)]
     record = record | {
-        "notes": [*record["notes"], *_notes(done, particles)], "red_flags": flags,
+        "notes": [*record["notes"], *remarks.notes(done)],
+        "red_flags": [*flags, *remarks.flags(done, particles, measured, effects)],
         "effects": [effect.to_json() for effect in effects], "measured": len(measured), "counted": len(particles),
         "micrographs": tables.origins(done), "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
@@ -178,50 +178,3 @@ def _concluded(
     atomic.write_json(out / "arrangement.json", lie)
     atomic.write_json(out / RECORD, record, indent=1)
     return Outcome(out, particles, measured, images, told, lie, effects, record, list(done))
-
-
-def _flags(
-    done: Sequence[Done], particles: pd.DataFrame, measured: pd.DataFrame, effects: Sequence[Effect]
-) -> list[str]:
-    """What a reader must know before believing a figure."""
-    found = [f"{each.item.name}: {warning}" for each in done for warning in each.pixel_size.warnings]
-    found += _capped([each.item.name for each in done if each.capped])
-    by_bytes: dict[tuple[str, int | None], list[str]] = {}
-    for each in done:
-        by_bytes.setdefault((each.sha256, each.item.frame), []).append(str(each.item.path))
-    found += [f"the same micrograph {len(files)} times, its particles count as often: {', '.join(files[:3])}"
-              for files in by_bytes.values() if len(files) > 1]  # fmt: skip
-    if len(measured) and not len(particles):
-        found.append(
-            f"none of {len(measured)} measured particles counts: {next(one for one in effects if not one.after)}"
-        )
-    elif effects and effects[-1].effective < 0.5 * len(particles):
-        found.append(f"{len(particles)} particles are worth {effects[-1].effective:.0f}: take larger fields of view")
-    return found
-
-
-def _capped(names: Sequence[str]) -> list[str]:
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return [f"more particles than a look may return ({CAPS[-1]:,}) in {shown}: some may be missing"] if names else []
-
-
-def _notes(done: Sequence[Done], particles: pd.DataFrame) -> list[str]:
-    found = []
-    empty = [each.item.name for each in done if not len(each.table)]
-    if empty:
-        found.append(f"no particle found in {len(empty)} of {len(done)} micrographs: {', '.join(empty[:5])}")
-    unknown = [each for each in done if each.pixel_size.value_nm is None]
-    if unknown:
-        found.append(
-            f"pixel size unknown in {len(unknown)} of {len(done)} micrographs ({unknown[0].pixel_size.source}): "
-            "lengths are in px there"
-        )
-    strips = sum(each.strip_px > 0 for each in done)
-    if strips:
-        found.append(
-            f"a strip of writing below {strips} of {len(done)} micrographs is no part of the field (--no-strip)"
-        )
-    several = collections.Counter(each.sha256 for each in done if each.item.frame is not None)
-    if several:
-        found.append("frames of one file count as one field of view in all uncertainties")
-    return found
