@@ -25,6 +25,7 @@ FIGURES = {
     "measure": "bench_prediction", "regionprops": "bench_measurement", "predict": "bench_prediction",
     "huge": "bench_huge", "rotated": "bench_rotated",
     "loop": "bench_training", "loader": "bench_training", "sweep": "bench_sweep", "scale_bars": "bench_scalebar",
+    "analyze": "bench_analyze",
 }  # fmt: skip
 """Figure, a function of that name → the script it stands in; in the order of the lines."""
 

@@ -7,16 +7,24 @@ import sys
 
 import typer
 
+from tem_seg.commands.analyze import analyze
 from tem_seg.commands.convert import convert
+from tem_seg.commands.info import info
 from tem_seg.commands.measure import measure
+from tem_seg.commands.run import run
 from tem_seg.core.errors import user_errors_exit
 
 app = typer.Typer(
     help="Micrographs to size distributions, and outlines between programs.", no_args_is_help=True,
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+app.command()(analyze)
+app.command()(info)
 app.command()(measure)
 app.command()(convert)
+app.command(
+    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(run)  # fmt: skip
 
 
 def main() -> None:

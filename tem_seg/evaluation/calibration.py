@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from tem_seg.evaluation.matching import Matching, best_f1
@@ -62,6 +61,8 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
 
     None where there are fewer than 20 right or 20 wrong predictions, and where a higher score is no better sign.
     """
+    from scipy.optimize import minimize  # 0.3 s, which what applies a fit need not wait for
+
     right, wrong = int(hits.sum()), int((~hits).sum())
     if min(right, wrong) < FEWEST_OF_EACH:
         return None
