@@ -16,6 +16,7 @@ from tem_seg.reporting.analysis_words import name_of
 from tem_seg.reporting.plots import INK, PALETTE, chart, minor_label
 
 FIGURES = {"d10": "D10", "d50": "D50", "d90": "D90"}
+COLOURS = dict(zip(FIGURES, PALETTE[1:], strict=False))
 
 
 def draw_distribution(axes: Axes, one: Mapping[str, Any], label: str, weights: str) -> None:
@@ -25,7 +26,7 @@ def draw_distribution(axes: Axes, one: Mapping[str, Any], label: str, weights: s
     axes.stairs(shares, edges, fill=True, color=PALETTE[0], alpha=0.6, label=f"n = {one['n']:,}")
     top = float(shares.max())
     for place, (key, name) in enumerate(FIGURES.items(), start=1):
-        _draw_figure(axes, one, key, name, PALETTE[place], top * (1.28 - 0.07 * place))
+        _draw_figure(axes, one, key, name, COLOURS[key], top * (1.28 - 0.07 * place))
     axes.set(xlabel=label, ylabel=f"share by {weights}", ylim=(0, 1.28 * top), **_limits(edges))
     if edges[0] > 0 and edges[-1] >= 12 * edges[0]:
         axes.set_xscale("log")
@@ -71,7 +72,8 @@ def distribution_svg(one: Mapping[str, Any], label: str, weights: str) -> Markup
 
 def draw_enough(axes: Axes, one: Mapping[str, Any]) -> None:
     """How the uncertainty (k = 2) of D50 and D90 shrinks with micrographs like these, and where it stands."""
-    for (key, found), colour in zip(one["enough"].items(), PALETTE[1:], strict=False):
+    for key, found in one["enough"].items():
+        colour = COLOURS[key]
         if not found or not found["counting"]:
             continue
         images = [row["images"] for row in found["counting"]]
