@@ -10,93 +10,30 @@ Ratios are medians of interleaved blocks of one run. Run it on a quiet machine, 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
-import statistics
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
-FIGURES = (
-    "startup", "generate", "cut_paste", "measure", "regionprops", "predict", "huge", "rotated", "loop", "loader",
-    "sweep", "scale_bars", "stardist",
-)  # fmt: skip
-
-
-def startup(quick: bool) -> Iterator[str]:
-    """From the command to its first line."""
-    times = [_first_line(["--help"]) for _ in range(1 if quick else 7)]
-    yield f"--help: {statistics.median(times):.2f} s"
-    with TemporaryDirectory() as folder:
-        command = ["experiment=gold_aunp", "profile=smoke", f"paths.outputs={folder}"]
-        times = [_first_line(command) for _ in range(1 if quick else 7)]
-    yield f"first line of a run: {statistics.median(times):.2f} s"
-
-
-def _first_line(arguments: list[str]) -> float:
-    """Seconds until the first line of output; for --help, which ends by itself, until the end."""
-    start = time.perf_counter()
-    command = [sys.executable, "-m", "tem_seg.run", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if arguments == ["--help"]:
-            process.communicate()
-        taken = time.perf_counter() - start
-        process.kill()
-    assert line.strip(), f"{' '.join(command)} printed nothing"
-    return taken
+FIGURES = {
+    "startup": "bench_startup", "generate": "bench_generation", "cut_paste": "bench_cut_paste",
+    "measure": "bench_prediction", "regionprops": "bench_measurement", "predict": "bench_prediction",
+    "huge": "bench_huge", "rotated": "bench_rotated",
+    "loop": "bench_training", "loader": "bench_training", "sweep": "bench_sweep", "scale_bars": "bench_scalebar",
+    "analyze": "bench_analyze", "stardist": "bench_stardist",
+}  # fmt: skip
+"""Figure, a function of that name → the script it stands in; in the order of the lines."""
 
 
 def _figure(name: str) -> Callable[[bool], Iterator[str]]:
     """Imports what the figure needs, and no more: torch takes seconds."""
-    if name in ("loop", "loader"):
-        import bench_training
-
-        return getattr(bench_training, name)
-    if name in ("predict", "measure"):
-        import bench_prediction
-
-        return getattr(bench_prediction, name)
-    if name == "regionprops":
-        import bench_measurement
-
-        return bench_measurement.regionprops
-    if name == "huge":
-        import bench_huge
-
-        return bench_huge.huge
-    if name == "sweep":
-        import bench_sweep
-
-        return bench_sweep.sweep
-    if name == "rotated":
-        import bench_rotated
-
-        return bench_rotated.rotated
-    if name == "generate":
-        import bench_generation
-
-        return bench_generation.generate
-    if name == "scale_bars":
-        import bench_scalebar
-
-        return bench_scalebar.scale_bars
-    if name == "stardist":
-        import bench_stardist
-
-        return bench_stardist.stardist
-    if name == "cut_paste":
-        import bench_cut_paste
-
-        return bench_cut_paste.cut_paste
-    return startup
+    found: Callable[[bool], Iterator[str]] = getattr(importlib.import_module(FIGURES[name]), name)
+    return found
 
 
 def _about() -> str:

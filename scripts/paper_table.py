@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import shlex
 import statistics
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 from tem_seg.data import atomic
 from tem_seg.reporting.paper import Held, held, label
 from tem_seg.reporting.tables import UNDEFINED
@@ -149,11 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints the table. Exit code 2: a folder that is no finished run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folders of finished runs")
-    try:
+    with user_errors_exit("paper_table"):
         lines = list(table([read(folder) for folder in parser.parse_args(arguments).runs]))
-    except UserError as error:
-        print(f"paper_table: {error}", file=sys.stderr)
-        sys.exit(2)
     print("\n".join(lines))
 
 

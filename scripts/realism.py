@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +29,7 @@ from realism_measures import Image
 from realism_sources import REAL, EmpsImages, Folder, Looked, union
 
 from tem_seg.core import provenance
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 from tem_seg.generation.microscope.imaging import Imaging
 from tem_seg.generation.render import GENERATOR_VERSION
 from tem_seg.generation.stream import RecipeStream
@@ -199,10 +198,8 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE, help="(default: docs/results/realism.csv)")
     parser.add_argument("--no-table", action="store_true", help="print only")
     warnings.filterwarnings("ignore")
-    try:
+    with user_errors_exit("realism"):
         row = run(parser.parse_args())
-    except UserError as error:
-        sys.exit(f"realism: {error}")
     for key, value in row.items():
         print(f"{key}: {value:.3f}" if isinstance(value, float) else f"{key}: {value}")
 

@@ -2,9 +2,11 @@
 
     python scripts/starter_figures.py --into outputs/starter.csv                       the weights of the package
     python scripts/starter_figures.py --into outputs/starter.csv --checkpoint FILE --sets emps_val
+    python scripts/starter_figures.py --into outputs/starter.csv --sets stem_catalysts --score 0.1 0.3 0.5
 
-EMPS test, as it is and rescaled; bam_tio2 SEM, insitu_sintering and stem_catalysts, which nothing was trained on. The
-threshold of every F1 is the one that is best on EMPS's validation part. Never tune on any set but emps_val.
+EMPS test, as it is and rescaled; bam_tio2 SEM, insitu_sintering and stem_catalysts, which nothing was trained on.
+Precision, recall and F1 are of detections from the score on that EMPS's validation part chooses (the weights may carry
+it), or from each --score on, a row each; ``predictions`` counts them. Never tune on any set but emps_val.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -22,10 +24,10 @@ from typing import Any
 import bench_common
 import cv2
 import numpy as np
-import torch
 from skimage.measure import label
 
 from tem_seg.core import provenance
+from tem_seg.core.errors import UserError, user_errors_exit
 from tem_seg.data import coco
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.images import read_micrograph
@@ -38,15 +40,17 @@ from tem_seg.evaluation.calibration import counting_score
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import counts_at, match_dataset
-from tem_seg.inference.predict import predict_dataset
+from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint
+from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common
 from tem_seg.training.fit import resolve_precision
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA_FOLDER = Path(os.environ.get("TEM_SEG_DATA", ROOT.parent / "shared/data"))
 ALL = {"test": 1.0, "train": 0.0, "val": 0.0}
 FIELDS = ("set", "images", "particles", "ap", "ap50", "ap75", "f1", "precision", "recall", "predictions", "score",
-          "recall_all", "predictions_all", "s_per_image", "checkpoint", "commit", "date")  # fmt: skip
+          "s_per_image", "checkpoint", "overrides", "commit", "date")  # fmt: skip
 
 
 def converted(reader: Reader, split: str, folder: Path) -> CocoDataset:
@@ -142,65 +146,93 @@ SETS: dict[str, Callable[[Path, Path], CocoDataset]] = {
 }
 
 
-def row(name: str, dataset: CocoDataset, results: list[dict[str, Any]], score: float) -> dict[str, Any]:
-    """The figures of one set."""
+Scored = tuple[CocoDataset, list[dict[str, Any]], float]
+"""A set, what was found in it, seconds a micrograph."""
+
+
+def rows(name: str, scored: Scored, scores: Iterable[float]) -> Iterator[dict[str, Any]]:
+    """The figures of one set, at each of the scores."""
+    dataset, results, seconds = scored
     kind = headline_of(dataset, results)
     ap = average_precision(dataset, results, kind, 1000)
     matchings = match_dataset(dataset, results, iou_type=kind).values()
-    counts = counts_at(matchings, score)
-    above = sum(found["score"] >= score for found in results)
-    return {
-        "set": name, "images": len(dataset), "particles": dataset.count, "predictions": above, "score": round(score, 4),
-        **{key: round(ap[key], 4) for key in ("ap", "ap50", "ap75")},
-        **{key: round(counts[key], 4) for key in ("f1", "precision", "recall")},
-        "recall_all": round(counts_at(matchings, 0.0)["recall"], 4), "predictions_all": len(results),
-    }  # fmt: skip
+    for score in scores:
+        counts = counts_at(matchings, score)
+        yield {
+            "set": name, "images": len(dataset), "particles": dataset.count, "score": round(score, 4),
+            **{key: round(ap[key], 4) for key in ("ap", "ap50", "ap75")},
+            **{key: round(counts[key], 4) for key in ("f1", "precision", "recall")},
+            "predictions": sum(found["score"] >= score for found in results), "s_per_image": round(seconds, 2),
+        }  # fmt: skip
 
 
-def main() -> None:
-    """Predicts and scores what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--into", type=Path, required=True, help="table to append to")
-    parser.add_argument("--checkpoint", default=checkpoint.STARTER, help="(default: the weights of the package)")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=[n for n in SETS if "val" not in n])
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("TEM_SEG_DATA", ROOT.parent / "shared/data")))
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. prediction.find_scale=true")
-    options = parser.parse_intermixed_args()
+def predicting(weights: str, about: dict[str, Any], *overrides: str) -> tuple[SegmentationModel, Predictor]:
+    """The network with its weights and how it looks at micrographs. about: what the weights say of themselves."""
+    cfg = bench_common.config(*overrides, f"model.weights={weights}", experiment="starter", profile="laptop")
+    common.set_threads(cfg)
+    model: SegmentationModel = common.model_factory(cfg, about["categories"]).build()
+    return model.eval(), common.predictor(cfg, resolve_precision("auto"), about)
+
+
+def figures(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Predicts the sets that were asked for; their rows, without what they are made by."""
     about = checkpoint.read(checkpoint.path_of(options.checkpoint))["tem_seg"]
-    cfg = bench_common.config(
-        *options.overrides, f"model.weights={options.checkpoint}", experiment="starter",
-        profile="laptop",
-    )  # fmt: skip
-    model = common.model_factory(cfg, about["categories"]).build().eval()
-    look = common.predictor(cfg, resolve_precision("auto"))
-    torch.set_num_threads(cfg.trainer.threads or torch.get_num_threads())
+    model, look = predicting(options.checkpoint, about, *options.overrides)
     with TemporaryDirectory() as folder:
 
-        def scored(name: str) -> tuple[CocoDataset, list[dict[str, Any]], float]:
+        def scored(name: str) -> Scored:
             dataset = SETS[name](options.data, Path(folder) / name)
             results, info = predict_dataset(model, dataset, look)
             return dataset, results, info["seconds_per_image"]
 
-        known = {"emps_val": scored("emps_val")}
-        dataset, results, _ = known["emps_val"]
-        best = counting_score(match_dataset(dataset, results).values())
+        known: dict[str, Scored] = {}
+        scores = options.score
+        if scores is None and "counting_score" in about and not options.overrides:
+            scores = [about["counting_score"]]
+        if scores is None:
+            dataset, results, _ = known["emps_val"] = scored("emps_val")
+            scores = [counting_score(match_dataset(dataset, results).values())]
         for name in options.sets:
-            dataset, results, seconds = known.get(name) or scored(name)
-            found = row(name, dataset, results, float(best)) | {
-                "s_per_image": round(seconds, 2), "checkpoint": options.checkpoint, "date": date.today(),
-                "commit": (provenance.git_state(ROOT)["commit"] or "")[:10],
-            }  # fmt: skip
-            _append(options.into, found)
-            print(found, flush=True)
+            yield from rows(name, known.get(name) or scored(name), scores)
 
 
-def _append(table: Path, found: dict[str, Any]) -> None:
+def append(table: Path, found: dict[str, Any]) -> None:
+    """One more line; the header with the first."""
     new = not table.is_file()
     with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(found)
+
+
+def check(table: Path, scores: Sequence[float]) -> None:
+    """Raises UserError for a table with other columns, and for scores that are none."""
+    if not all(0 <= score <= 1 for score in scores):
+        raise UserError(f"--score must lie in [0, 1], got {', '.join(f'{score:g}' for score in scores)}")
+    if table.is_file() and table.read_text(encoding="utf-8").split("\n")[0] != ",".join(FIELDS):
+        raise UserError(f"{table} has other columns than {','.join(FIELDS)}: name another file with --into")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Predicts and scores what was asked for. Exit code 2: a table with other columns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--into", type=Path, required=True, help="table to append to")
+    parser.add_argument("--checkpoint", default=checkpoint.STARTER, help="(default: the weights of the package)")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=[n for n in SETS if "val" not in n])
+    parser.add_argument(
+        "--score", nargs="+", type=float, metavar="S", help="(default: chosen on EMPS's validation part)"
+    )
+    parser.add_argument("--data", type=Path, default=DATA_FOLDER)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. prediction.find_scale=true")
+    options = parser.parse_intermixed_args(arguments)
+    made_by = {"checkpoint": options.checkpoint, "overrides": " ".join(options.overrides), "date": date.today(),
+               "commit": (provenance.git_state(ROOT)["commit"] or "")[:10]}  # fmt: skip
+    with user_errors_exit("starter_figures"):
+        check(options.into, options.score or ())
+        for found in figures(options):
+            append(options.into, found | made_by)
+            print(found | made_by, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,12 @@ What is shown is built offline and can be looked at with ``--dry-run``; saving i
 from __future__ import annotations
 
 import argparse
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 from tem_seg.reporting.wandb_log import INIT_TIMEOUT_S, PANELS, STEP, has_key
 
 KINDS = ("workspace", "report")
@@ -34,12 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--title", default="tem_seg: experiments side by side")
     parser.add_argument("--dry-run", action="store_true", help="print the specification as JSON; no key, no network")
     given = parser.parse_args(arguments)
-    try:
+    with user_errors_exit("wandb_report"):
         built = build(given.kind, given.entity, given.project, given.title, given.experiment)
         print(specification(built) if given.dry_run else save(built))
-    except UserError as error:
-        print(f"wandb_report: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 # ------------------------------------------------------------------------------------------------- what is shown

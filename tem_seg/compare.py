@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 
 DEFAULT = Path("compare.html")
 
@@ -20,11 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", "--out", type=Path, default=DEFAULT, help="the page to write, default: %(default)s")
     parser.add_argument("--micrographs", type=int, default=4, help="shown under each model, default: %(default)s")
     given = parser.parse_args(arguments)
-    try:
+    with user_errors_exit("tem_seg"):
         alarms = compare(given.runs, given.out, given.micrographs)
-    except UserError as error:
-        print(f"tem_seg: {error}", file=sys.stderr)
-        sys.exit(2)
     for alarm in alarms:
         print(f"RED FLAG: {alarm}")
     print(f"{given.out}: {len(given.runs)} runs, {given.out.stat().st_size / 1e6:.1f} MB")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,11 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--size", type=int, nargs=2, metavar=("H", "W"), help="fixed size of pictures, px; default: any"
     )
     given = parser.parse_args(arguments)
-    try:
+    with user_errors_exit("tem_seg"):
         export(given.checkpoint, given.out, (given.size[0], given.size[1]) if given.size else None)
-    except UserError as error:
-        print(f"tem_seg: {error}", file=sys.stderr)
-        sys.exit(2)
     print(f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tem_seg.config.schema import Config
-from tem_seg.core.errors import UserError
+from tem_seg.core.errors import UserError, user_errors_exit
+from tem_seg.core.nested import leaves
 from tem_seg.data import atomic
 from tem_seg.stages import rundir, runner
 
@@ -31,11 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--tolerance", type=float, default=0.0, metavar="SHARE", help="figures that differ by no more count as equal"
     )
     given = parser.parse_args(arguments)
-    try:
+    with user_errors_exit("tem_seg"):
         compared = rerun(given.run_dir, given.outputs, given.tolerance)
-    except UserError as error:
-        print(f"tem_seg: {error}", file=sys.stderr)
-        sys.exit(2)
     print(compared.text())
     sys.exit(0 if compared.equal else 1)
 
@@ -139,25 +138,15 @@ def circumstances(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _figures(run_dir: Path) -> Iterator[tuple[str, Any]]:
-    """Every figure of metrics.json, by its path, and of the last row of metrics.csv."""
-    metrics = run_dir / "metrics.json"
+    """Every figure of metrics.json, by its path, and of metrics.csv, by step and column."""
+    metrics, curves = run_dir / "metrics.json", run_dir / "metrics.csv"
     if metrics.is_file():
-        yield from _leaves(atomic.read_json(metrics), "")
-    curves = run_dir / "metrics.csv"
+        found = leaves(atomic.read_json(metrics), lists=True)
+        yield from ((path, value) for path, value in found if not isinstance(value, (dict, list)))  # empty ones
     if curves.is_file():
-        header, *rows = (line.split(",") for line in curves.read_text().splitlines())
-        for row in rows:
-            figures = ((name, value) for name, value in zip(header, row, strict=True) if value)
-            yield from ((f"step {row[0]} {name}", float(value)) for name, value in figures if name != "step")
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, (dict, list)):
-        pairs = node.items() if isinstance(node, dict) else enumerate(node)
-        for key, value in pairs:
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, node
+        table = pd.read_csv(curves, dtype=str, keep_default_na=False).set_index("step")  # each digit as it stands there
+        for step, row in table.iterrows():
+            yield from ((f"step {step} {name}", float(value)) for name, value in row.items() if value)
 
 
 def _same(then: Any, now: Any, tolerance: float) -> bool:

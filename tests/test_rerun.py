@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def test_a_figure_that_differs_is_named(
     assert {"  n_images: then 3, now 2 (-1)", "  gone: then 1.0, now None"} < set(lines)
     assert lines[-1] == f"3 of {compared.compared} figures differ"
     assert not compared.equal and not program.rerun(folder, tolerance=1.0).differs.keys() & {"ap"}
+
+
+def test_figures_keep_every_digit_and_what_is_empty_is_none(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"ap": null, "bins": [{"n": 3}], "flags": [], "boundary": {}}')
+    (tmp_path / "metrics.csv").write_text("step,train/loss,val/ap\n49,0.30000000000000004,\n99,nan,1\n")
+    found = list(program._figures(tmp_path))
+    assert repr(found) == repr([
+        ("ap", None), ("bins.0.n", 3), ("step 49 train/loss", 0.30000000000000004), ("step 99 train/loss", math.nan),
+        ("step 99 val/ap", 1.0),
+    ])  # fmt: skip
 
 
 def test_it_takes_what_the_run_had_chosen_by_itself(made: Path) -> None:

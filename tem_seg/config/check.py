@@ -151,8 +151,14 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
     if len(cfg.generation.image_size) != 2 or min(cfg.generation.image_size) < 32:
         size = list(cfg.generation.image_size)
         yield f"generation.image_size must be [height, width], each at least 32 px, got {size}"
-    if not cfg.prediction.scales or min(cfg.prediction.scales) <= 0:
-        yield f"prediction.scales must hold positive magnifications, got {list(cfg.prediction.scales)}"
+    scales = cfg.prediction.scales
+    if scales is not None and (not scales or min(scales) <= 0):
+        yield f"prediction.scales must hold positive magnifications, got {list(scales)}"
+    if scales is not None and cfg.prediction.find_scale:
+        yield (
+            f"prediction.find_scale=true finds the magnification, prediction.scales={list(scales)} gives it: leave one "
+            "out"
+        )
     tile_px, overlap_px = cfg.prediction.tile_px, cfg.prediction.overlap_px
     if tile_px is not None and tile_px - overlap_px < SMALLEST_TILE_STEP_PX:
         yield (

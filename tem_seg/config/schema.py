@@ -137,7 +137,7 @@ class Crop:
 
     crop_px: int = 512
     """Side of a training crop, px."""
-    scale_range: list[float] = field(default_factory=lambda: [0.5, 1.5])
+    scale_range: list[float] = field(default_factory=lambda: [0.35, 1.6])
     """Magnification of the micrograph before cropping, log-uniform."""
     particle_px_range: list[float] = field(default_factory=lambda: [8.0, 200.0])
     """The median particle's size is kept within it in the crop, px."""
@@ -216,12 +216,14 @@ class Trainer:
 class PredictionConfig:
     """How micrographs are looked at."""
 
-    scales: list[float] = field(default_factory=lambda: [1.0])
-    """Magnifications at which a micrograph is looked at; what is found twice is merged."""
+    scales: list[float] | None = None
+    """Magnifications at which a micrograph is looked at, and what is found twice is merged; null: 1, or what
+    ``find_scale`` finds."""
     merge_iou: float = 0.5
     """Mask IoU from which two detections are the same particle."""
-    find_scale: bool = False
-    """Magnifications follow from each micrograph's size and from what is found in it, instead of ``scales``."""
+    find_scale: bool | None = None
+    """Each micrograph's own magnification is found first, in small looks; null: where the weights ask for it, as the
+    starter weights do, and no ``scales`` are given."""
     min_score: float = 0.05
     """Detections below are not written."""
     tile_px: int | None = 2048

@@ -62,6 +62,15 @@ def count_frames(path: Path) -> int:
         return stack.frames
 
 
+def stored_type(path: Path, frame: int | None = None) -> str:
+    """How a file keeps its grey levels: "8-bit unsigned", "32-bit float", with "colour" for several channels."""
+    with _open(path) as stack:
+        pixels = stack.pixels(_choose(path, stack, frame))
+    kinds = {"u": "unsigned", "i": "signed", "f": "float", "b": "binary", "c": "complex"}
+    kind = kinds.get(pixels.dtype.kind, str(pixels.dtype))
+    return f"{8 * pixels.dtype.itemsize}-bit {kind}{', colour' if pixels.ndim == 3 and pixels.shape[2] > 1 else ''}"
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Stack]:
     """The file's frames; whatever a format library raises becomes a UserError that names the file."""

@@ -46,6 +46,7 @@ class ScaleBar:
 
     @property
     def pixel_size_nm(self) -> float:
+        """nm per px, what the label says over the bar's measured length."""
         return self.length_nm / self.length_px
 
     @property
@@ -72,15 +73,18 @@ class _Reading:
 
     @property
     def beside(self) -> bool:
+        """Whether the label stands left or right of the bar, not above or below it."""
         return self.line.beside
 
     @property
     def strength(self) -> float:
+        """The bar's contrast in grey levels times the area of its rectangle in px²."""
         x0, y0, x1, y1 = self.bar.box
         return abs(self.bar.contrast) * (x1 - x0) * (y1 - y0)
 
     @property
     def certain(self) -> bool:
+        """Whether each letter, all together and their lead over other readings suffice, for a plausible pixel size."""
         label = self.label
         letters = len(label.number) + len(label.unit)
         lead = LEAST_MARGIN + UNUSUAL * (not _round(float(label.number))) + UNUSUAL * (label.unit == "mm")
@@ -93,9 +97,11 @@ class _Reading:
 
     @property
     def pixel_size_nm(self) -> float:
+        """nm per px, what this label says of this bar."""
         return self.label.value_nm / self.bar.length_px
 
     def agrees(self, other: _Reading) -> bool:
+        """Whether the two pixel sizes differ by no more than AGREE and the errors of both bars' lengths."""
         errors = sum(one.bar.error_px / one.bar.length_px for one in (self, other))
         return abs(math.log(self.pixel_size_nm / other.pixel_size_nm)) <= AGREE + errors
 

@@ -44,6 +44,7 @@ class Bar:
 
     @property
     def bright(self) -> bool:
+        """Whether it is lighter than the ground above and below it."""
         return self.contrast > 0
 
 

@@ -52,6 +52,7 @@ class Label:
 
     @property
     def value_nm(self) -> float:
+        """The length that the label gives, nm."""
         return to_nm(float(self.number), self.unit)
 
     def __str__(self) -> str:

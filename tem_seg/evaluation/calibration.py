@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from tem_seg.evaluation.matching import Matching, best_f1
@@ -62,6 +61,8 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
 
     None where there are fewer than 20 right or 20 wrong predictions, and where a higher score is no better sign.
     """
+    from scipy.optimize import minimize  # 0.3 s, which what applies a fit need not wait for
+
     right, wrong = int(hits.sum()), int((~hits).sum())
     if min(right, wrong) < FEWEST_OF_EACH:
         return None
@@ -77,17 +78,20 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
     return Fit(float(1 / slope), float(bias)) if slope > 1e-3 else None
 
 
-def counting_score(validation: Iterable[Matching]) -> float:
+def counting_score(validation: Iterable[Matching], carried: float | None = None) -> float:
     """The score in [0, 1] from which a prediction counts as a particle; NaN without predictions or without truths.
 
     Where the confidence is half the best F1 of validation: for calibrated probabilities that threshold maximises F1
-    (Lipton et al., ECML 2014). Of scores that cannot be calibrated, the one with the best F1: over few micrographs the
-    top of that curve is flat and noisy (docs/results/2026-11-21-counting-score.md).
+    (Lipton et al., ECML 2014). Of scores that cannot be calibrated, ``carried``, which the weights come with, or the
+    one with the best F1: over few micrographs the top of that curve is flat and noisy
+    (docs/results/2026-11-21-counting-score.md).
     """
     images = list(validation)
     found = fit(*outcomes(images))
     score, f1 = best_f1(images)
-    return score if found is None or not f1 > 0 else found.score(f1 / 2)
+    if found is not None and f1 > 0:
+        return found.score(f1 / 2)
+    return score if carried is None else carried
 
 
 def reliability(scores: Scores, confidences: Scores | None, hits: Hits) -> list[dict[str, Any]]:
@@ -115,23 +119,34 @@ def expected_error(bins: Sequence[Mapping[str, Any]], key: str) -> float | None:
     return float(sum(entry["n"] * abs(entry[key] - entry["precision"]) for entry in bins) / total)
 
 
-def score_figures(validation: Iterable[Matching] | None, test: Iterable[Matching]) -> dict[str, Any]:
+def score_figures(
+    validation: Iterable[Matching] | None, test: Iterable[Matching], carried: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Fitted on validation, looked at on test: temperature, bias, n, n_true (validation predictions, right ones),
-    ece_before, ece_after, bins (of test), note: why something is None, or None."""
+    ece_before, ece_after, bins (of test), note: why something is None, or None.
+
+    carried: the calibration that the weights come with, which holds where nothing can be fitted here. fitted_on says
+    which it is: "validation", the weights' own words, or None.
+    """
     scores, hits = outcomes(validation or [])
-    found = fit(scores, hits)
+    fitted = _words(fit(scores, hits), "validation") | {"n": len(scores), "n_true": int(hits.sum())}
+    if fitted["temperature"] is None and carried is not None:
+        fitted = {key: carried[key] for key in fitted}
+    found = None if fitted["temperature"] is None else Fit(fitted["temperature"], fitted["bias"])
     tested, right = outcomes(test)
     bins = reliability(tested, found.confidence(tested) if found else None, right)
-    return {
-        "temperature": found.temperature if found else None,
-        "bias": found.bias if found else None,
-        "n": len(scores),
-        "n_true": int(hits.sum()),
+    return fitted | {
         "ece_before": expected_error(bins, "score"),
         "ece_after": expected_error(bins, "confidence"),
         "bins": bins,
         "note": _why_not(validation is None, hits) if found is None else _too_few(tested),
     }
+
+
+def _words(found: Fit | None, fitted_on: str) -> dict[str, Any]:
+    if found is None:
+        return {"temperature": None, "bias": None, "fitted_on": None}
+    return {"temperature": found.temperature, "bias": found.bias, "fitted_on": fitted_on}
 
 
 def applied(results: Sequence[Mapping[str, Any]], calibration: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -15,13 +15,9 @@ from tem_seg.inference.overlap import Cover, Index, cover_of, iou, may_reach, pa
 
 def merge(looks: Sequence[Prediction], threshold: float, max_instances: int) -> Prediction:
     """Predictions of one micrograph at several magnifications → one, without repetitions; the higher score wins."""
-    return at_most(without_repetitions(concatenate(looks), threshold), max_instances)
-
-
-def at_most(prediction: Prediction, max_instances: int) -> Prediction:
-    """The first ``max_instances`` particles; capped where there were more."""
-    cut = keep(prediction, np.arange(min(len(prediction), max_instances)))
-    return dataclasses.replace(cut, capped=cut.capped or len(prediction) > max_instances)
+    together = without_repetitions(concatenate(looks), threshold)
+    cut = keep(together, np.arange(min(len(together), max_instances)))
+    return dataclasses.replace(cut, capped=cut.capped or len(together) > max_instances)
 
 
 def without_repetitions(prediction: Prediction, threshold: float) -> Prediction:

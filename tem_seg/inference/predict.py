@@ -20,7 +20,7 @@ from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.data.results import capped_flags, to_results
 from tem_seg.inference import scales
 from tem_seg.inference.instances import keep, turned_back
-from tem_seg.inference.merging import agreed, at_most, merge
+from tem_seg.inference.merging import agreed, merge
 from tem_seg.inference.tiling import joined, tiles
 from tem_seg.models.contract import SegmentationModel
 
@@ -39,8 +39,8 @@ class Predictor:
     """How a micrograph is looked at.
 
     scales: magnifications; of what overlaps with a mask IoU of ``merge_iou`` within a class, at one magnification or
-    at two, the higher score wins. find_scale: the magnifications follow from the micrograph's size and from what is
-    found, and ``scales`` is not used (inference/scales.py). min_score: what is below is dropped.
+    at two, the higher score wins. find_scale: one magnification, which follows from the particles of the micrograph,
+    and ``scales`` is not used (inference/scales.py). min_score: what is below is dropped.
     tile_px: a micrograph that is larger, at a magnification, is looked at in tiles of that size, which overlap by
     ``overlap_px`` (both in px as shown); None: never. augment: "none", "flip" (also mirrored) or "dihedral" (mirrored
     and turned by quarters, eight looks); scores are averaged over those that agree. max_instances: the most particles
@@ -59,14 +59,19 @@ class Predictor:
     tile_instances: int | None = None
     augment: str = "none"
 
+    @property
+    def magnifications_and_views(self) -> dict[str, Any]:
+        """What a calibration of scores and edges holds for, as JSON."""
+        return {"scales": None if self.find_scale else list(self.scales), "augment": self.augment}
+
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel, pixels: NDArray[np.floating]) -> Prediction:
         """pixels (H, W) in [0, 1], normalised as in training → Prediction."""
         image = np.ascontiguousarray(pixels, np.float32)
         if self.find_scale:
-            found = scales.looks((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))
-            return at_most(scales.settled(found, self.merge_iou), self.max_instances)
-        looks = [self._look(model, image, scale) for scale in self.scales]
+            looks = [scales.found((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))]
+        else:
+            looks = [self._look(model, image, scale) for scale in self.scales]
         return merge(looks, self.merge_iou, self.max_instances)
 
     def _look(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:

@@ -1,80 +1,74 @@
-"""Magnifications for a micrograph of unknown scale: where to look, and what the looks add up to.
+"""The magnification for a micrograph of unknown scale: small looks that choose it, one look that counts.
 
-A model sees particles of some sizes well, in px as shown. What it is shown therefore depends on the micrograph's own
-size, not on its pixels' size in nm, which may be unknown: the whole of it small, then twice and four times as large,
-and on while the particles found are small. The same micrograph stored at another resolution is shown the same way.
-Each look is trusted with particles of a range of sizes alone (as SNIP trains, Singh and Davis, CVPR 2018).
+A network sees particles of some sizes well, in px as shown: smaller ones it misses, larger ones it takes for many. The
+first look is small, and half of the area that it finds belongs to particles above some size; the look that counts shows
+such a particle with WANTED_PX. Nothing depends on how many pixels the micrograph is stored with, as far as they hold
+the particles. The figures below are from EMPS's validation part (docs/results/2026-11-21-starter.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tem_seg.core.types import Prediction
 from tem_seg.data.rle import area_px
-from tem_seg.inference.instances import by_score, keep
-from tem_seg.inference.merging import agreed
 
-SHOWN_PX = (256, 512, 1024)
-"""Longest side of the micrograph in the first looks."""
-LARGEST_SHOWN_PX, LARGEST_MAGNIFICATION = 16384, 8.0
-"""No look is larger: beyond the second there is nothing to be seen that the pixels hold."""
-TRUSTED_PX = (11.0, 128.0)
-"""Sizes (square root of area, px as shown) that a look is trusted with; at the ends of the pyramid all beyond, too."""
-SMALL_PX, SMALL_SHARE, SURE = 15.0, 0.15, 0.5
-"""A larger look follows where so many of the particles found with this score are smaller than that, px as shown."""
+FIRST_PX = 280.0
+"""Side of the square with the area of the first look, px."""
+LOWEST, STEPS_A_DOUBLING = -2, 2
+"""Magnifications are the first look's times powers of √2, so that one look often serves twice; the lowest halves it."""
+WANTED_PX = 36.0
+"""Typical particles in the look that counts, square root of the area, px as shown."""
+SURE, LOST_PX = 0.7, 8.0
+"""Particles with this score say how large they are, unless that is below so many px as shown: most are lost then."""
+SEARCHED_PX = 560.0
+"""With particles lost the micrograph is shown twice as large, up to a square of this side, or all of its own pixels."""
+MAGNIFIED_PX, LARGEST_MAGNIFICATION = 790.0, 8.0
+"""A micrograph is magnified beyond its own pixels up to a square of this side alone, and by no more than that: twice
+the pixels of a published figure showed no particle better."""
 
 
-def looks(
-    size: tuple[int, int], look: Callable[[float], Prediction]
-) -> list[tuple[float, Prediction]]:  # fmt: skip
-    """(magnification, prediction in the micrograph's frame) of every look at a micrograph ``size`` (H, W).
+def found(size: tuple[int, int], look: Callable[[float], Prediction]) -> Prediction:
+    """What the model finds in a micrograph ``size`` (H, W) at the magnification that its particles ask for.
 
-    look: what the model finds at a magnification.
+    look: what the model finds at a magnification, in the micrograph's frame. The choosing looks leave nothing behind.
     """
-    longest = max(size)
-    found = [(shown / longest, look(shown / longest)) for shown in SHOWN_PX if shown / longest <= LARGEST_MAGNIFICATION]
-    if not found:  # a few pixels
-        return [(LARGEST_MAGNIFICATION, look(LARGEST_MAGNIFICATION))]
-    while _wants_larger(*found[-1]):
-        scale = 2.0 * found[-1][0]
-        if scale > LARGEST_MAGNIFICATION or scale * longest > LARGEST_SHOWN_PX:
-            break
-        found.append((scale, look(scale)))
-    return found
+    side = float(np.sqrt(size[0] * size[1]))
+    most = min(max(1.0, MAGNIFIED_PX / side), LARGEST_MAGNIFICATION)
+
+    def steps(magnification: float) -> int:
+        return ceil(STEPS_A_DOUBLING * log2(magnification * side / FIRST_PX) - 1e-6)
+
+    def at(step: int) -> float:
+        return float(min(FIRST_PX / side * 2 ** (step / STEPS_A_DOUBLING), most))
+
+    last, search = steps(most), steps(min(most, max(1.0, SEARCHED_PX / side)))
+    step = min(0, last)
+    seen = look(at(step))
+    while (typical := typical_px(seen) * at(step)) < LOST_PX and step < search:
+        step = min(step + STEPS_A_DOUBLING, search)
+        seen = look(at(step))
+    if not typical:
+        return seen
+    wanted = step + round(STEPS_A_DOUBLING * log2(WANTED_PX / typical))
+    chosen = min(max(wanted, LOWEST), last)
+    return seen if chosen == step else look(at(chosen))
 
 
-def _wants_larger(scale: float, prediction: Prediction) -> bool:
-    sizes = sizes_px(keep(prediction, prediction.scores >= SURE)) * scale
-    return bool(len(sizes)) and float(np.mean(sizes < SMALL_PX)) > SMALL_SHARE
+def typical_px(prediction: Prediction) -> float:
+    """The size, px of the frame, from which up particles have half of the area of all that are sure; 0 without any.
 
-
-def settled(found: Sequence[tuple[float, Prediction]], threshold: float) -> Prediction:
-    """What the looks add up to: each particle once.
-
-    Its score is the sum of the scores that it has in the looks that are trusted with its size, over their number: what
-    only one of three such looks sees is doubtful. ``threshold``: mask IoU from which two are the same.
+    Not the median particle: specks of texture are many, and have no area.
     """
-    scales = np.array([scale for scale, _ in found])
-    trusted = [keep(one, _trusts(scales, sizes_px(one))[i]) for i, (_, one) in enumerate(found)]
-    together = agreed(trusted, threshold)
-    assert together.agreement is not None
-    seen = together.agreement * len(found)
-    expected = np.maximum(_trusts(scales, sizes_px(together)).sum(axis=0), seen)
-    share = (seen / expected).astype(np.float32)
-    return by_score(replace(together, scores=together.scores * share, agreement=share))
-
-
-def _trusts(scales: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which looks (L, N) are trusted with particles of these sizes (N,), px of the frame."""
-    shown = scales[:, None] * sizes[None]
-    low, high = (np.full((len(scales), 1), limit) for limit in TRUSTED_PX)
-    low[np.argmax(scales)], high[np.argmin(scales)] = 0.0, np.inf
-    return np.asarray((shown >= low) & (shown <= high))
+    sizes = np.sort(sizes_px(prediction)[prediction.scores >= SURE])
+    if not sizes.any():
+        return 0.0
+    area = np.cumsum(sizes**2)
+    return float(sizes[np.searchsorted(area, area[-1] / 2)])
 
 
 def sizes_px(prediction: Prediction) -> NDArray[np.float64]:

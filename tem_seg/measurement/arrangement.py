@@ -21,21 +21,23 @@ SIMULATIONS, FEWER = 199, 39
 
 
 def arrangement(
-    table: pd.DataFrame, images: Sequence[ImageRecord], covered_px: dict[int, float], rng: np.random.Generator
-) -> dict[str, Any]:
+    table: pd.DataFrame, images: Sequence[ImageRecord], covered_px: dict[int, float], rng: np.random.Generator,
+    border_px: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """{"nm": …, "px": …} for calibrated and uncalibrated micrographs, those that there are (docs/results-format.md).
 
     table: all measured particles, border ones too. covered_px: pixels in at least one mask by image id, of those whose
-    particles have masks.
+    particles have masks. border_px: of the counting rules by which particles touch the border.
     """
     table = table[table["agglomerate"].notna()]
     grouped = {unit: [image for image in images if unit_of(image)[0] == unit] for unit in ("nm", "px")}
-    return {unit: _of_unit(table, chosen, covered_px, rng) for unit, chosen in grouped.items() if chosen}
+    return {unit: _of_unit(table, chosen, covered_px, rng, border_px) for unit, chosen in grouped.items() if chosen}
 
 
 def _of_unit(
-    table: pd.DataFrame, images: Sequence[ImageRecord], covered_px: dict[int, float], rng: np.random.Generator
-) -> dict[str, Any]:
+    table: pd.DataFrame, images: Sequence[ImageRecord], covered_px: dict[int, float], rng: np.random.Generator,
+    border_px: int,
+) -> dict[str, Any]:  # fmt: skip
     table = table[table["image_id"].isin([image.id for image in images])]
     patterns = [_pattern(table[table["image_id"] == image.id], image) for image in images]
     field = sum(pattern.extent[0] * pattern.extent[1] for pattern in patterns)
@@ -45,7 +47,7 @@ def _of_unit(
         "n_images": len(images),
         "n_particles": len(table),
         "field": field,
-        "number_density": float(inside_counts(table, images).sum() / field),
+        "number_density": float(inside_counts(table, images, border_px).sum() / field),
         "area_fraction": _cover(images, covered_px),
         "agglomerates": agglomerate_figures(agglomerate_table(table), unit_of(images[0])[0]),
         "clark_evans": None if index is None else {"index": index.index, "p": index.p, "n": index.n},
@@ -57,14 +59,14 @@ def _of_unit(
     }  # fmt: skip
 
 
-def inside_counts(table: pd.DataFrame, images: Sequence[ImageRecord]) -> FloatArray:
+def inside_counts(table: pd.DataFrame, images: Sequence[ImageRecord], border_px: int = 0) -> FloatArray:
     """What each particle (N,) counts for in its frame: 0 on the border, else its Miles-Lantuéjoul weight.
 
     Their sum over the field is an unbiased number density: border particles belong to the neighbouring field as well.
     """
     frames = {image.id: (image.height, image.width) for image in images}
     inside = ~table["touches_border"].eq(True).to_numpy(bool)
-    return np.where(inside, 1.0 / inside_share(table, frames), 0.0)
+    return np.where(inside, 1.0 / inside_share(table, frames, border_px), 0.0)
 
 
 def _pattern(table: pd.DataFrame, image: ImageRecord) -> Pattern:

@@ -12,13 +12,16 @@ from tem_seg.measurement.masks import LENGTHS, SHAPES
 from tem_seg.measurement.shape_class import ROD
 
 
-def measure_rotated_boxes(boxes: NDArray[np.floating], size: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def measure_rotated_boxes(
+    boxes: NDArray[np.floating], size: tuple[int, int], border_px: int = 0
+) -> dict[str, NDArray[Any]]:
     """Boxes (N, 5) [cx, cy, w, h, angle_deg ccw] px in a frame (H, W) → the keys of ``measure_masks``: (N,).
 
     A convex particle that touches all four sides has a min Feret diameter of at most the short side and a max Feret
     diameter of at least the long one; for a rod they are its width and its length, and so they are named here.
     Orientation is that of the long side, NaN for a square. What no box knows is NaN: area and perimeter, and all that
     is made of them (an ellipse and a rectangle in the same box differ by 27 % in area), and the fitted ellipse.
+    border_px: how close to the frame a box touches it.
     """
     found = canonical_rotated_boxes(np.asarray(boxes, np.float64))
     width, length = found[:, 2], found[:, 3]
@@ -43,7 +46,7 @@ def measure_rotated_boxes(boxes: NDArray[np.floating], size: tuple[int, int]) ->
         "centroid_y_px": found[:, 1],
         "shape_class": np.array(["rod" if value > ROD else None for value in ratio], object),
         "outline": np.full(len(found), "box", object),
-        "touches_border": (left <= 0) | (top <= 0) | (right >= size[1]) | (low >= size[0]),
+        "touches_border": np.minimum.reduce([left, top, size[1] - right, size[0] - low]) <= border_px,
     }
     unknown = np.full(len(found), np.nan)
     return {name: known.get(name, unknown) for name in (*(f"{key}_px" for key in LENGTHS), *SHAPES)}

@@ -31,8 +31,9 @@ class Rules:
 
     min_size_px: equivalent diameter (of rotated boxes the length) below which nothing is measured. aggregated: masks
     that hold several particles grown together, told by ``neck`` (tem_seg/measurement/splitting.py). overlapping: that
-    share pixels with another. touching: that lie against another. border: that reach the frame's edge; "weight" leaves
-    them out and weights the others (:func:`border_weights`).
+    share pixels with another. touching: that lie against another. border: that reach the frame's edge, or come as close
+    to it as border_px (a model's outline may stop short of it); "weight" leaves them out and weights the others
+    (:func:`border_weights`).
     """
 
     border: str = "keep"
@@ -41,6 +42,7 @@ class Rules:
     aggregated: str = "count"
     min_size_px: float = 0.0
     neck: float = 0.7
+    border_px: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -48,6 +50,8 @@ class Rules:
                 raise UserError(f"{name} particles: '{getattr(self, name)}' is none of {', '.join(choices)}")
         if not (np.isfinite(self.min_size_px) and self.min_size_px >= 0):
             raise UserError(f"min_size_px must be 0 or a positive number of pixels, got {self.min_size_px}")
+        if self.border_px < 0:
+            raise UserError(f"border_px must be 0 or a positive number of pixels, got {self.border_px}")
         if not 0 < self.neck < 1:
             raise UserError(f"neck must lie between 0 and 1 (a share of the smaller part's width), got {self.neck}")
 
@@ -105,6 +109,17 @@ def apply(table: pd.DataFrame, rules: Rules, frames: Frames) -> tuple[pd.DataFra
     return table, effects
 
 
+def left_out(table: pd.DataFrame, rules: Rules, frames: Frames) -> list[str]:
+    """Why each particle (N,) does not count: the first rule that leaves it out, "" for one that counts."""
+    table = table.reset_index(drop=True)
+    found, left = pd.Series("", table.index), table
+    for rule, _, step in _steps(rules, frames):
+        after = step(left)
+        found[left.index.difference(after.index)] = rule
+        left = after
+    return found.to_list()
+
+
 def _steps(rules: Rules, frames: Frames) -> list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]]:
     """The rules that do something, in order: what is no particle first, weights last."""
     steps: list[tuple[str, str, Callable[[pd.DataFrame], pd.DataFrame]]] = []
@@ -119,7 +134,7 @@ def _steps(rules: Rules, frames: Frames) -> list[tuple[str, str, Callable[[pd.Da
     if rules.border != "keep":
         steps.append(("border", "exclude", lambda t: t[~t["touches_border"].eq(True)]))
     if rules.border == "weight":
-        steps.append(("border", "weight", lambda t: t.assign(weight=border_weights(t, frames))))
+        steps.append(("border", "weight", lambda t: t.assign(weight=border_weights(t, frames, rules.border_px))))
     return steps
 
 
@@ -156,20 +171,21 @@ def _medians(table: pd.DataFrame, columns: list[str]) -> dict[str, float]:
     return {name: float(quantile(table[name].to_numpy(np.float64), 0.5, weights)) for name in columns}
 
 
-def border_weights(table: pd.DataFrame, frames: Frames) -> FloatArray:
+def border_weights(table: pd.DataFrame, frames: Frames, border_px: int = 0) -> FloatArray:
     """Miles-Lantuéjoul weights (N,) of particles that lie inside the frame, from the upright boxes around them.
 
     A particle w × h px large lies inside a frame of W × H px, off its outermost pixels, in (W - w - 1) (H - h - 1) of
     W H places: large ones are seen whole less often, and weights W H / ((W - w - 1) (H - h - 1)) make up for it
-    (Miles 1974; Lantuéjoul 1980; ISO 13322-1 treats the same bias).
+    (Miles 1974; Lantuéjoul 1980; ISO 13322-1 treats the same bias). border_px: as in :class:`Rules`, off each side.
     """
-    weights: FloatArray = 1.0 / inside_share(table, frames)
+    weights: FloatArray = 1.0 / inside_share(table, frames, border_px)
     return weights
 
 
-def inside_share(table: pd.DataFrame, frames: Frames) -> FloatArray:
+def inside_share(table: pd.DataFrame, frames: Frames, border_px: int = 0) -> FloatArray:
     """Share (N,) of places in its frame where a particle of the same size would not touch the border."""
     height, width = np.array([frames[image_id] for image_id in table["image_id"]], np.float64).reshape(-1, 2).T
     x, y = (in_px(table, f"{axis}_size") for axis in "xy")
     # a particle that is inside fits by definition; a contour may exceed its mask by a fraction of a pixel
-    return np.maximum(width - x - 1, 1.0) * np.maximum(height - y - 1, 1.0) / (width * height)
+    room = 1 + 2 * border_px
+    return np.maximum(width - x - room, 1.0) * np.maximum(height - y - room, 1.0) / (width * height)

@@ -105,8 +105,11 @@ def roundness(area: FloatArray, longest: FloatArray) -> FloatArray:
     return np.minimum(4.0 * area / (np.pi * longest**2), 1.0)
 
 
-def touches_border(runs: Runs) -> NDArray[np.bool_]:
-    """The mask has a pixel in the outermost row or column of the frame (N,) bool; False for an empty mask."""
-    height, width = runs.size
-    at_border = (runs.column == 0) | (runs.column == width - 1) | (runs.top == 0) | (runs.bottom == height)
+def touches_border(runs: Runs, border_px: int = 0) -> NDArray[np.bool_]:
+    """The mask has a pixel in the outermost row or column of the frame, or in the ``border_px`` next to them (N,) bool;
+    False for an empty mask.
+    """
+    (height, width), room = runs.size, border_px
+    across = (runs.column <= room) | (runs.column >= width - 1 - room)
+    at_border = across | (runs.top <= room) | (runs.bottom >= height - room)
     return runs.total(at_border.astype(np.float64)) > 0

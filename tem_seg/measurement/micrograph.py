@@ -16,7 +16,7 @@ from tem_seg.core.geometry import rotated_boxes_corners
 from tem_seg.core.types import Rle
 from tem_seg.data.annotations import has_masks, has_rotated_boxes, rotated_boxes_of
 from tem_seg.data.coco import ImageRecord, as_rle
-from tem_seg.measurement import contacts, intensity
+from tem_seg.measurement import contacts, intensity, measurands
 from tem_seg.measurement.boxes import measure_rotated_boxes
 from tem_seg.measurement.contacts import Contacts
 from tem_seg.measurement.counting import Rules
@@ -52,13 +52,14 @@ def measure_rows(
     """
     size = (image.height, image.width)
     if not has_masks(rows) and has_rotated_boxes(rows):
-        found = measure_rotated_boxes(rotated_boxes_of(rows), size)
+        found = measure_rotated_boxes(rotated_boxes_of(rows), size, rules.border_px)
         kept = ~(found["max_feret_px"] < rules.min_size_px)
         corners = rotated_boxes_corners(rotated_boxes_of(rows))[kept]
         return np.arange(len(rows)), found | _among(kept, found, *contacts.of_polygons(corners))
     outlines = _outlines(rows, image, rules, subpixel)
     runs = runs_of(outlines.masks, size)
     found = measure_runs(runs, outlines.contours)
+    found["touches_border"] = measurands.touches_border(runs, rules.border_px)
     kept = (found["area_px"] > 0) & ~(found["equivalent_diameter_px"] < rules.min_size_px)
     real = runs.only(kept)
     touching = contacts.of_runs(real)

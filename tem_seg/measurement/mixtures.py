@@ -69,6 +69,7 @@ class _Grouped:
     count: FloatArray
 
     def rows(self, chosen: NDArray[np.bool_]) -> _Grouped:
+        """The samples for which chosen (B,) is True; all have the same numbers in their groups."""
         return _Grouped(self.mean[chosen], self.variance[chosen], self.count)
 
 

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 SAFETENSORS = ".safetensors"
 STARTER = "starter"
 """The name, in model.weights, of the weights that come with the package."""
+BACKBONE = "backbone:"
+"""Before a name or file in model.weights: its backbone with the feature pyramid alone."""
 OF_CLASSES = re.compile(r"predictor|coarse_head\.prediction|point_head")
 """In the names of the layers whose shape follows from the number of classes."""
 FREE = {"weights", "freeze", "rois_per_image", "max_instances", "min_score", "nms_iou", "num_classes", "categories",
@@ -134,6 +136,21 @@ def load(
         log.warning("%s was trained on other classes (%s): %s start from random weights", path, known, ", ".join(anew))
     model.load_state_dict(state, strict=False)
     return about
+
+
+def load_backbone(model: nn.Module, path: Path) -> None:
+    """Loads the backbone (with its feature pyramid) of a checkpoint of any model of ours; the rest is left as it is.
+
+    Raises UserError where it is another one; the model is then as it was.
+    """
+    state, own = ({n: v for n, v in values.items() if n.startswith("backbone.")}
+                  for values in (model_state(read(path)), model.state_dict()))  # fmt: skip
+    if not state or (misfits := _misfits(state, own, [])):
+        raise UserError(
+            f"{path} holds another backbone: {'; '.join(misfits) if state else 'none by that name'}. Set "
+            "model.backbone, model.norm, model.fpn_channels and model.backend to what it was trained with"
+        )
+    model.load_state_dict(state, strict=False)
 
 
 def differences(about: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:

@@ -62,6 +62,9 @@ class Rcnn(RcnnSpec):
 
     def _start(self, model: SegmentationModel) -> None:
         """Loads the weights that training starts from, or that predict."""
+        if self.weights.startswith(checkpoint.BACKBONE):
+            checkpoint.load_backbone(model, checkpoint.path_of(self.weights.removeprefix(checkpoint.BACKBONE)))
+            return
         if self.weights not in PUBLISHED:
             checkpoint.load(model, checkpoint.path_of(self.weights), settings=self.about())
             return
@@ -96,5 +99,5 @@ class Rcnn(RcnnSpec):
         else:
             from tem_seg.models.torchvision.pretrained import refuse
         refuse(self.spec)
-        if self.weights == checkpoint.STARTER:
-            checkpoint.path_of(self.weights)
+        if (name := self.weights.removeprefix(checkpoint.BACKBONE)) == checkpoint.STARTER:
+            checkpoint.path_of(name)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from tem_seg.core.nested import leaves
 from tem_seg.reporting.material import Material
 
 NO_MATTER = ("run_dir", "paths", "logger", "report", "stages", "budgets", "paper", "arm", "arms", "dataset.where",
@@ -94,19 +95,16 @@ def _letter(place: int) -> str:
 # ------------------------------------------------------------------------------------------------- settings
 
 
-def flattened(config: Mapping[str, Any], before: str = "") -> dict[str, str]:
+def flattened(config: Mapping[str, Any]) -> dict[str, str]:
     """Nested settings → dotted key: value as text. An empty mapping is a value.
 
     >>> flattened({"train": {"steps": 3, "crop": {}}, "stages": ["a"]})
     {'train.steps': '3', 'train.crop': '{}', 'stages': '["a"]'}
     """
-    found: dict[str, str] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            found |= flattened(value, f"{before}{key}.")
-        else:
-            found[f"{before}{key}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+    return {
+        path: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for path, value in leaves(config)
+    }
 
 
 def differing(settings: Sequence[Mapping[str, str]]) -> list[str]:

@@ -6,18 +6,17 @@ import colorsys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
-from matplotlib import get_data_path
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from tem_seg.core.types import Rle
 from tem_seg.data.atomic import replacing
 from tem_seg.reporting.figures import Colour, outlined
+from tem_seg.reporting.letters import font
 from tem_seg.reporting.views import scale_bar
 
 COUNT = 12
@@ -97,12 +96,12 @@ def _put(sheet: Image.Image, one: Shown, chosen: list[Colour], x: int, y: int) -
     middle = y + CELL_PX + CAPTION_PX // 2
     bar = scale_bar(width, one.pixel_size_nm)
     label = bar.label if bar else "no scale known"
-    start = x + CELL_PX - int(draw.textlength(label, _font()))
-    draw.text((start, middle), label, INK if bar else FAINT, _font(), anchor="lm")
+    start = x + CELL_PX - int(draw.textlength(label, font(FONT_PX)))
+    draw.text((start, middle), label, INK if bar else FAINT, font(FONT_PX), anchor="lm")
     if bar:
         start -= 8 + round(bar.width_px * scale)
         draw.rectangle((start, middle - 3, start + round(bar.width_px * scale) - 1, middle + 2), INK)
-    draw.text((x, middle), _shortened(draw, facts, start - x - 16), INK, _font(), anchor="lm")
+    draw.text((x, middle), _shortened(draw, facts, start - x - 16), INK, font(FONT_PX), anchor="lm")
 
 
 def _legend(shown: Sequence[Shown], categories: Sequence[str], chosen: list[Colour], width: int) -> Image.Image:
@@ -113,7 +112,7 @@ def _legend(shown: Sequence[Shown], categories: Sequence[str], chosen: list[Colo
     entries = [f"{name} ({counts[label]:,})" for label, name in enumerate(categories)]
     places, x, y = [], GAP_PX, 0
     for text in entries:
-        needed = FONT_PX + 8 + int(probe.textlength(text, _font())) + 24
+        needed = FONT_PX + 8 + int(probe.textlength(text, font(FONT_PX))) + 24
         if x > GAP_PX and x + needed > width:
             x, y = GAP_PX, y + line
         places.append((x, y))
@@ -122,20 +121,14 @@ def _legend(shown: Sequence[Shown], categories: Sequence[str], chosen: list[Colo
     draw = ImageDraw.Draw(legend)
     for text, colour, (x, y) in zip(entries, chosen, places, strict=True):
         draw.rectangle((x, y + line // 2 - 8, x + FONT_PX - 1, y + line // 2 + 8), colour, FAINT)
-        draw.text((x + FONT_PX + 8, y + line // 2), text, INK, _font(), anchor="lm")
+        draw.text((x + FONT_PX + 8, y + line // 2), text, INK, font(FONT_PX), anchor="lm")
     return legend
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, width_px: int) -> str:
     """The text, its beginning left out where it does not fit: names differ at their ends."""
-    if draw.textlength(text, _font()) <= width_px:
+    if draw.textlength(text, font(FONT_PX)) <= width_px:
         return text
-    while text and draw.textlength("…" + text, _font()) > width_px:
+    while text and draw.textlength("…" + text, font(FONT_PX)) > width_px:
         text = text[1:]
     return "…" + text
-
-
-@lru_cache(maxsize=1)
-def _font() -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib: Pillow's own font lacks µ and ×."""
-    return ImageFont.truetype(str(Path(get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), FONT_PX)

@@ -72,11 +72,19 @@ def outlined(
     for index, segmentation in enumerate(rles):
         if tuple(segmentation["size"]) != pixels.shape:
             raise ValueError(f"mask {index} has size {segmentation['size']}, the micrograph {list(pixels.shape)}")
+    return traced(pixels, [outlines(segmentation) for segmentation in rles], colours, scale, thickness_px)
+
+
+def traced(
+    pixels: NDArray[np.float32], paths: Sequence[Sequence[NDArray[np.floating]]], colours: Sequence[Colour],
+    scale: float, thickness_px: int = 1,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """As :func:`outlined`, of particles' closed outlines [(K, 2) x, y px, ...]."""
     canvas = cv2.cvtColor(_grey(_resized(pixels, scale)), cv2.COLOR_GRAY2RGB)
-    for segmentation, colour in zip(rles, colours, strict=True):
+    for own, colour in zip(paths, colours, strict=True):
         # cv2 counts from pixel centres, we from corners
-        paths = [_fixed_point(path * scale - 0.5) for path in outlines(segmentation)]
-        cv2.polylines(canvas, paths, True, colour, thickness_px, cv2.LINE_AA, _SUBPIXEL_BITS)
+        points = [_fixed_point(path * scale - 0.5) for path in own]
+        cv2.polylines(canvas, points, True, colour, thickness_px, cv2.LINE_AA, _SUBPIXEL_BITS)
     return canvas.astype(np.uint8)
 
 
@@ -112,6 +120,17 @@ def webp_uri(pixels: NDArray[np.float32], max_side_px: int = MAX_PAGE_PX, max_by
         if encoded.size <= max_bytes:
             break
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def colour_uri(picture: NDArray[np.uint8], quality: int = 80) -> str:
+    """picture (h, w, 3) uint8 RGB → a WebP data URI."""
+    encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
+    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """picture (h, w, 3) uint8 RGB → a PNG."""
+    return bytes(cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes())
 
 
 def _resized(pixels: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tem_seg.core.nested import leaves
 from tem_seg.core.types import Rle
 from tem_seg.data.annotations import outline_of
 from tem_seg.data.coco import ImageRecord
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 OVERLAY_PX = 1024
 """Long side of a micrograph with overlays."""
-NO_FIGURES = ("curves",)
-"""Parts of metrics.json that hold no figures."""
 CURVES = {"precision_recall": ("pr", "recall", "precision"), "f1_over_score": ("f1", "score", "f1")}
 
 
@@ -65,18 +64,10 @@ def figures(files: RunFiles) -> dict[str, float]:
     return found | {f"cost/{key}": value for key, value in _numbers(costs).items()}
 
 
-def _numbers(content: Mapping[str, Any], before: str = "") -> dict[str, float]:
-    """Nested numbers by their path; texts, lists and what is undefined are no figures."""
-    found: dict[str, float] = {}
-    for key, value in content.items():
-        path = f"{before}{key}"
-        if path in NO_FIGURES:
-            continue
-        if isinstance(value, Mapping):
-            found |= _numbers(value, f"{path}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value):
-            found[path] = value
-    return found
+def _numbers(content: Mapping[str, Any]) -> dict[str, float]:
+    """Nested numbers by their path; texts, lists (as curves are) and what is undefined are no figures."""
+    numbers = ((path, v) for path, v in leaves(content, between="/") if isinstance(v, (int, float)))
+    return {path: value for path, value in numbers if not isinstance(value, bool) and np.isfinite(value)}
 
 
 def curves(metrics: dict[str, Any]) -> dict[str, Any]:

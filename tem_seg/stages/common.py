@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +95,18 @@ def trains(factory: Any) -> bool:
     return bool(getattr(factory, "TRAINS", True))
 
 
-def predictor(cfg: DictConfig, precision: str) -> Predictor:
-    """How micrographs are looked at. precision: Lightning's name; only bfloat16 changes inference."""
+def predictor(cfg: DictConfig, precision: str, about: Mapping[str, Any]) -> Predictor:
+    """How micrographs are looked at. precision: Lightning's name; only bfloat16 changes inference. about: what the
+    checkpoint says of itself, {} for none: weights may ask for ``find_scale``."""
     import torch
 
     from tem_seg.inference.predict import Predictor
 
     options = cfg.prediction
+    asked_for = options.scales is None and bool(about.get("find_scale"))
     return Predictor(
-        scales=tuple(options.scales), merge_iou=options.merge_iou, find_scale=options.find_scale,
+        scales=tuple(options.scales or (1.0,)), merge_iou=options.merge_iou,
+        find_scale=asked_for if options.find_scale is None else options.find_scale,
         min_score=options.min_score, max_instances=cfg.max_instances,
         precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,
         tile_px=options.tile_px, overlap_px=options.overlap_px, tile_instances=options.tile_instances,

@@ -26,7 +26,8 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     matched: dict[str, dict[int, Matching]] = {
         split: _matched(cfg, *loaded[split][:2]) for split in ("val", "test") if split in loaded
     }
-    best = counting_score(matched["val"].values()) if "val" in matched else None
+    carried = loaded["test"][2]
+    best = _counting_score(matched.get("val"), carried.get("counting_score"))
 
     def figures(split: str) -> dict[str, Any]:
         dataset, results, info = loaded[split]
@@ -40,10 +41,15 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
               for s, m in splits.items() if s != "test"}  # fmt: skip
     atomic.write_json(
         run_dir / "metrics.json",
-        {**splits["test"], "calibration": _calibration(loaded, matched, best), "splits": others},
+        {**splits["test"], "calibration": _calibration(loaded, matched, best, carried), "splits": others},
         indent=1,
     )
     return {"best_score": best}
+
+
+def _counting_score(validation: dict[int, Matching] | None, carried: float | None) -> float | None:
+    """Chosen on validation; where there is none, the score that the weights come with, or None."""
+    return carried if validation is None else counting_score(validation.values(), carried)
 
 
 def _load(cfg: DictConfig, run_dir: Path, split: str) -> tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]]:
@@ -60,12 +66,18 @@ def _matched(cfg: DictConfig, dataset: CocoDataset, results: list[dict[str, Any]
 
 def _calibration(
     loaded: dict[str, tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]]],
-    matched: dict[str, dict[int, Matching]], best: float | None,
+    matched: dict[str, dict[int, Matching]], best: float | None, info: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores and edges, fitted on validation; edges on the particles that count as found there."""
-    figures = score_figures(matched["val"].values() if "val" in matched else None, matched["test"].values())
-    if "val" not in loaded:
-        return figures | {"edge_sd_factor": None, "edge_n": 0, "edge_note": "there are no validation predictions"}
-    dataset, results, _ = loaded["val"]
-    found = best if best is not None and np.isfinite(best) else 0.0
-    return figures | edge_figures(dataset, results, matched["val"], min_score=found)
+    """Scores and edges, fitted on validation; edges on the particles that count as found there. What cannot be fitted
+    is as the weights come with it, if they do (``info`` of the predictions)."""
+    carried = info.get("calibration")
+    figures = score_figures(matched["val"].values() if "val" in matched else None, matched["test"].values(), carried)
+    if "val" in loaded:
+        dataset, results, _ = loaded["val"]
+        found = best if best is not None and np.isfinite(best) else 0.0
+        edges = edge_figures(dataset, results, matched["val"], min_score=found)
+    else:
+        edges = {"edge_sd_factor": None, "edge_n": 0, "edge_note": "there are no validation predictions"}
+    if edges["edge_sd_factor"] is None and carried is not None:
+        edges = {key: carried[key] for key in edges}
+    return figures | edges

@@ -32,7 +32,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     dataset = common.needed(cfg, run_dir, "test")
     results, _ = results_file.read(run_dir / "predictions.json")
     score = chosen_score(cfg, run_dir)
-    rows = _measurable(dataset, applied(results, _metrics(run_dir).get("calibration")))
+    rows = _measurable(dataset, applied(results, _known(run_dir).get("calibration")))
     found, about = _measure(cfg, dataset, rows, score)
     write_table(run_dir / "particles.csv", found.particles)
     write_table(run_dir / "agglomerates.csv", agglomerate_table(found.measured))
@@ -71,17 +71,22 @@ def _pixels(image: ImageRecord) -> Any:
 
 
 def chosen_score(cfg: DictConfig, run_dir: Path) -> float:
-    """measurement.min_score, else the score chosen on the validation split, else the papers' threshold."""
+    """measurement.min_score, else the score chosen on a validation split (the run's, or that of the weights), else the
+    papers' threshold."""
     if cfg.measurement.min_score is not None:
         return float(cfg.measurement.min_score)
-    best = (_metrics(run_dir).get("at_iou50") or {}).get("best")
-    return float(best["score"]) if best else float(cfg.evaluation.score)
+    known = _known(run_dir)
+    best = (known.get("at_iou50") or {}).get("best")
+    carried = known.get("counting_score")
+    return float(best["score"] if best else cfg.evaluation.score if carried is None else carried)
 
 
-def _metrics(run_dir: Path) -> dict[str, Any]:
+def _known(run_dir: Path) -> dict[str, Any]:
+    """metrics.json; of predictions that have not been evaluated what they say themselves: their weights may be
+    calibrated."""
     path = run_dir / "metrics.json"
     found: dict[str, Any] = atomic.read_json(path) if path.is_file() else {}
-    return found
+    return found or results_file.read(run_dir / "predictions.json")[1]
 
 
 def _measurable(dataset: CocoDataset, results: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:

@@ -24,7 +24,8 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model, about, path = _model(cfg, run_dir)
     named = str(path) if path else None
     precision = resolve_precision(cfg.trainer.precision)
-    look = common.predictor(cfg, precision)
+    look = common.predictor(cfg, precision, about)
+    carried = _carried(about, look)
     flags: list[str] = []
     for split, name in PREDICTION_FILES.items():
         dataset = common.dataset(cfg, run_dir, split)
@@ -37,6 +38,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             "checkpoint": named,
             "backend": about["backend"],
             "model_categories": about["categories"],
+            **carried,
         }
         info = _predict(model, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
         flags += [flag if split == "test" else f"{split}: {flag}" for flag in info["red_flags"]]
@@ -62,6 +64,18 @@ def _predict(
     count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
     print(f"  {known['split']}: {count} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
     return info
+
+
+def _carried(about: dict[str, Any], look: Predictor) -> dict[str, Any]:
+    """The counting score and the calibration that weights come with, where micrographs are looked at as when they were
+    fitted."""
+    calibration = about.get("calibration")
+    if calibration is None:
+        return {}
+    if calibration["look"] != look.magnifications_and_views:
+        print("  confidences and edges are not those that the weights were calibrated with: another look", flush=True)
+        return {}
+    return {"counting_score": about["counting_score"], "calibration": calibration}
 
 
 def _check_classes(known: list[str], wanted: list[str], class_agnostic: bool) -> None:

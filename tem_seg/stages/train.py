@@ -61,7 +61,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     trained, there = (count / 1e6 for count in freezing.counts(model))
     print(f"  {about['family']} on {about['backend']}, {trained:.1f} of {there:.1f} M parameters train, {precision}, "
           f"{_amount(training, len(data.training))}", flush=True)  # fmt: skip
-    look = common.predictor(cfg, precision)
+    look = common.predictor(cfg, precision, about)
     files = training if isinstance(training, CocoDataset) else None
     scored = {"val": validation and validation.subset(cfg.train.validation_images),
               "train": files and files.subset(cfg.train.training_images_scored)}  # fmt: skip

@@ -6,27 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import composed, composed_in
 from hydra.errors import ConfigCompositionException, MissingConfigException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config import check, schema
+from tem_seg.config import check
 from tem_seg.core.errors import UserError
 
+CONF = check.config_folder()
 GOLD = ("experiment=gold_aunp", "profile=smoke")
 
 
-def composed(*overrides: str, folder: Path | None = None) -> DictConfig:
-    schema.register()
-    with initialize_config_dir(str(folder or check.config_folder()), version_base="1.3"):
-        return compose("config", [*overrides])
-
-
-def explained(*overrides: str, folder: Path | None = None) -> str:
+def explained(*overrides: str, folder: Path = CONF) -> str:
     """What the command line says where composing itself fails."""
     with pytest.raises((ConfigCompositionException, MissingConfigException, OmegaConfBaseException)) as caught:
-        composed(*overrides, folder=folder)
+        composed_in(folder, *overrides)
     cause: BaseException | None = caught.value
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
@@ -138,7 +132,7 @@ def test_misspelt_in_an_experiment_file(conf: Path, text: str, key: str, near: s
 
 
 def test_misspelt_in_a_model_file(conf: Path) -> None:
-    cfg = composed(*GOLD, folder=add(conf, "back_bone: resnet18\n", "model/mask_rcnn.yaml"))
+    cfg = composed_in(add(conf, "back_bone: resnet18\n", "model/mask_rcnn.yaml"), *GOLD)
     with pytest.raises(UserError, match=r"unknown key 'model.back_bone' \(nearest: backbone"):
         check.check_targets(cfg)
 
@@ -162,7 +156,7 @@ def test_a_profile_without_a_budget_is_named(conf: Path) -> None:
     file = conf / "experiment" / "gold_aunp.yaml"
     file.write_text("\n".join(line for line in file.read_text().splitlines() if not line.startswith("  laptop:")))
     with pytest.raises(UserError, match="profile 'laptop' has no budget in this experiment; it has default, smoke"):
-        check.check(composed("experiment=gold_aunp", "profile=laptop", folder=conf))
+        check.check(composed_in(conf, "experiment=gold_aunp", "profile=laptop"))
 
 
 def test_a_value_of_another_type_is_named() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
+from composing import composed
 from omegaconf import DictConfig, OmegaConf
 
-from tem_seg.config import check, schema
+from tem_seg.config import check
+from tem_seg.core.nested import leaves
 from tem_seg.models.rcnn import Rcnn
 
 CONF = check.config_folder()
@@ -24,14 +25,25 @@ def names(group: str) -> list[str]:
 EXPERIMENTS, PROFILES, MODELS = names("experiment"), names("profile"), names("model")
 
 
-def composed(*overrides: str) -> DictConfig:
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides])
+def with_model(model: str, profile: str) -> DictConfig:
+    stages = "stages=[generate,train,predict,evaluate,report]"  # whoever has no masks has nothing to measure
+    return composed("experiment=gold_aunp", f"profile={profile}", f"model={model}", stages)
 
 
 def content(file: Path) -> dict[str, Any]:
     return yaml.safe_load(file.read_text()) or {}
+
+
+def asked(own: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of an experiment's file by dotted key; a model's may be changed by its profile (profile_model)."""
+    part = {key: value for key, value in own.items() if key not in ("defaults", "budgets", "model", "pretrain")}
+    return {key: value for key, value in leaves(part) if _plain(value)}
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(v, int | float) for v in value)
+    return not isinstance(value, dict) and "${" not in str(value)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -41,14 +53,16 @@ def test_every_experiment_with_every_profile(experiment: str, profile: str) -> N
     check.check(cfg)
     check.check_targets(cfg)
     assert cfg.name == experiment and cfg.profile == profile
-    assert cfg.train.steps == content(CONF / "experiment" / f"{experiment}.yaml")["budgets"][profile]["steps"]
+    own = content(CONF / "experiment" / f"{experiment}.yaml")
+    assert cfg.train.steps == own["budgets"][profile]["steps"]
+    lost = {key: value for key, value in asked(own).items() if OmegaConf.select(cfg, key) != value}
+    assert not lost or profile == "smoke", f"profile {profile} overrides what the experiment asks for"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_with_every_profile(model: str, profile: str) -> None:
-    stages = "stages=[generate,train,predict,evaluate,report]"  # whoever has no masks has nothing to measure
-    cfg = composed("experiment=gold_aunp", f"profile={profile}", f"model={model}", stages)
+    cfg = with_model(model, profile)
     check.check(cfg)
     check.check_targets(cfg)
     overlay = CONF / "profile_model" / f"{profile}_{model}.yaml"
@@ -175,7 +189,7 @@ def test_the_default_profile_is_the_paper_s_scale() -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_an_r_cnn_can_be_specified_from_every_model_file(profile: str) -> None:
     for model in MODELS:
-        node = composed("experiment=gold_aunp", f"profile={profile}", f"model={model}").model
+        node = with_model(model, profile).model
         if node._target_.endswith("rcnn.Rcnn"):
             options = {k: v for k, v in OmegaConf.to_container(node).items() if k != "_target_"}
             assert Rcnn(**options | {"backend": "torchvision"}).about()["family"] == "rcnn"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,18 @@ import pytest
 from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.inference import scales
-from tem_seg.inference.scales import SHOWN_PX, looks, settled, sizes_px
+from tem_seg.inference.scales import (
+    FIRST_PX,
+    LARGEST_MAGNIFICATION,
+    MAGNIFIED_PX,
+    WANTED_PX,
+    found,
+    sizes_px,
+    typical_px,
+)
 
 Disc = tuple[float, float, float]
-"""x, y, radius; shares of the micrograph's longest side."""
-WORLD: list[Disc] = [(0.2, 0.2, 0.1), (0.6, 0.3, 0.05), (0.5, 0.7, 0.02), (0.8, 0.8, 0.01), (0.1, 0.9, 0.005)]
+"""x, y, radius; shares of the micrograph's side."""
 
 
 def prediction(discs: list[Disc], side: int, score: float = 0.9) -> Prediction:
@@ -28,65 +36,123 @@ def prediction(discs: list[Disc], side: int, score: float = 0.9) -> Prediction:
     )  # fmt: skip
 
 
-def seeing(low: float, high: float, side: int, shown: list[float]) -> Callable[[float], Prediction]:
-    """A model that finds discs with a diameter between these, px as shown."""
+def grid(size: float) -> list[Disc]:
+    """Nine discs whose area has this square root, as a share of the side."""
+    return [(x, y, size / np.sqrt(np.pi)) for x in (0.2, 0.5, 0.8) for y in (0.2, 0.5, 0.8)]
 
-    def look(scale: float) -> Prediction:
-        shown.append(round(scale * side))
-        return prediction([disc for disc in WORLD if low <= 2 * disc[2] * side * scale <= high], side)
+
+def seeing(
+    discs: list[Disc], side: int, shown: list[float], low: float = 6.0, high: float = 300.0
+) -> Callable[[float], Prediction]:
+    """A model that finds discs of these sizes, px as shown. shown: sides of its looks, px."""
+
+    def look(magnification: float) -> Prediction:
+        shown.append(magnification * side)
+        return prediction([d for d in discs if low <= np.sqrt(np.pi) * d[2] * side * magnification <= high], side)
 
     return look
 
 
-@pytest.mark.parametrize("side", [300, 800, 1600])
-def test_the_same_micrograph_at_any_resolution_is_shown_the_same_way(side: int) -> None:
-    """The smallest disc, 1 % of the side, is seen at 2048 px and more: where the pixels hold that, it is found."""
+@pytest.mark.parametrize("size", [0.02, 0.06, 0.13, 0.25, 0.5])
+def test_the_same_micrograph_at_any_resolution_is_shown_the_same_way(size: float) -> None:
+    looks = []
+    for side in (256, 512, 1024, 1536):
+        shown: list[float] = []
+        assert len(found((side, side), seeing(grid(size), side, shown))) == 9
+        looks.append(shown)
+    for other in looks[1:]:
+        assert other[: len(looks[0]) - 1] == pytest.approx(looks[0][:-1])
+    if size >= 0.06:  # else what a small file shows ends before
+        assert looks[0][-1] == looks[1][-1] == looks[3][-1]
+
+
+@pytest.mark.parametrize("size", [0.05, 0.08, 0.13, 0.2])
+def test_particles_are_shown_with_the_wanted_size(size: float) -> None:
+    """Within half a step of √2 either way."""
     shown: list[float] = []
-    found = settled(looks((side, side), seeing(9, 150, side, shown)), 0.5)
-    assert shown == [256, 512, 1024, 2048][: len(shown)]
-    assert len(shown) == 4
-    assert len(found) == len(WORLD)
-    assert np.sort(sizes_px(found) / side) == pytest.approx(np.sort([r * np.sqrt(np.pi) for *_, r in WORLD]), rel=0.25)
+    found((700, 700), seeing(grid(size), 700, shown))
+    assert WANTED_PX / 2**0.27 <= size * shown[-1] <= WANTED_PX * 2**0.27  # masks have whole pixels
+    assert shown[0] == pytest.approx(FIRST_PX) and len(shown) <= 2
 
 
-def test_large_particles_need_no_larger_look() -> None:
+def test_a_first_look_that_fits_is_the_one_that_counts() -> None:
     shown: list[float] = []
-    looks((600, 400), lambda scale: (shown.append(scale * 600), prediction([(0.5, 0.3, 0.2)], 600))[1])
-    assert shown == pytest.approx(SHOWN_PX)
+    assert len(found((560, 560), seeing(grid(WANTED_PX / FIRST_PX), 560, shown))) == 9
+    assert shown == pytest.approx([FIRST_PX])
 
 
-def test_what_few_of_the_looks_see_is_doubtful() -> None:
-    """60 px in the middle look: all three are trusted with it. Seen by one, its score is a third."""
-    sure, doubtful, nothing = (prediction(discs, 512) for discs in ([WORLD[0]], [(0.5, 0.5, 0.06)], []))
-    pyramid = [(0.5, nothing), (1.0, doubtful), (2.0, nothing)]
-    assert settled(pyramid, 0.5).scores == pytest.approx([0.3])
-    everywhere = settled([(scale, doubtful) for scale, _ in pyramid], 0.5)
-    assert everywhere.scores == pytest.approx([0.9])
-    assert everywhere.agreement == pytest.approx([1.0])
-    # 91 px of 512: the look at 1024 shows it with 182 px and is not asked
-    assert settled([(0.5, sure), (1.0, sure), (2.0, nothing)], 0.5).scores == pytest.approx([0.9])
+def test_the_area_counts_whatever_the_format() -> None:
+    wide: list[float] = []
+    found((280, 1120), lambda m: (wide.append(m), prediction([], 10))[1])
+    assert wide[0] == pytest.approx(0.5)
 
 
-def test_a_look_is_not_trusted_with_fragments_of_large_particles() -> None:
-    """A speck found where the micrograph is shown small, and not where it is shown large, is dropped."""
-    speck = prediction([(0.5, 0.5, 0.01)], 512)
-    nothing = prediction([], 512)
-    assert len(settled([(0.5, speck), (1.0, nothing), (2.0, nothing)], 0.5)) == 0
-    assert len(settled([(0.5, nothing), (1.0, nothing), (2.0, speck)], 0.5)) == 1
-
-
-def test_at_the_ends_all_sizes_count() -> None:
-    huge = prediction([(0.5, 0.5, 0.45)], 512)
-    nothing = prediction([], 512)
-    assert settled([(0.5, huge), (1.0, nothing), (2.0, nothing)], 0.5).scores == pytest.approx([0.9])
-
-
-def test_empty_micrograph_and_a_few_pixels() -> None:
-    assert len(settled(looks((512, 512), lambda _: prediction([], 512)), 0.5)) == 0
+def test_lost_particles_are_looked_for_at_twice_the_size_up_to_the_micrographs_own_pixels() -> None:
     shown: list[float] = []
-    found = looks((7, 9), lambda scale: (shown.append(scale), prediction([], 9))[1])
-    assert shown == [scales.LARGEST_MAGNIFICATION]
-    assert len(settled(found, 0.5)) == 0
+    assert len(found((2000, 2000), seeing(grid(0.006), 2000, shown))) == 9  # 12 px; seen from 6 px as shown
+    assert shown == pytest.approx([280, 560, 1120, 2000])
+    empty: list[float] = []
+    assert len(found((2000, 2000), seeing([], 2000, empty))) == 0
+    assert empty == pytest.approx([280, 560, 1120, 2000])
+    figure: list[float] = []
+    assert len(found((512, 512), seeing([], 512, figure))) == 0
+    assert figure == pytest.approx([280, 560])
+
+
+def test_nothing_is_magnified_beyond_what_its_pixels_hold() -> None:
+    for side, most in ((3000, 3000.0), (512, MAGNIFIED_PX), (130, MAGNIFIED_PX), (20, 20 * LARGEST_MAGNIFICATION)):
+        shown: list[float] = []
+        found((side, side), seeing(grid(3 / side), side, shown, low=0.0))
+        assert max(shown) == pytest.approx(most)
+        assert len(shown) == len(set(shown))
+
+
+def test_huge_particles_are_shown_small_but_not_tiny() -> None:
+    shown: list[float] = []
+    found((800, 800), seeing([(0.5, 0.5, 0.45)], 800, shown))
+    assert shown == pytest.approx([280, 140])
+
+
+def test_the_choosing_look_leaves_nothing_behind() -> None:
+    """Neither its particles nor that it reached a cap."""
+    large = grid(0.3)
+
+    def look(magnification: float) -> Prediction:
+        seen = prediction(large if magnification > 0.4 else large[:4], 560)
+        return replace(seen, capped=magnification > 0.4)
+
+    final = found((560, 560), look)
+    assert len(final) == 4 and not final.capped
+    assert found((560, 560), lambda _: replace(prediction(grid(WANTED_PX / FIRST_PX), 560), capped=True)).capped
+
+
+def test_specks_and_doubtful_particles_do_not_choose() -> None:
+    """Half of the area belongs to larger ones: a hundred specks of 3 px are 4 % of a particle of 150 px."""
+    large, specks = prediction([(0.5, 0.5, 0.15)], 560), prediction([(0.1, 0.1, 0.003)] * 100, 560)
+    doubtful = prediction([(0.5, 0.5, 0.4)], 560, score=scales.SURE - 0.01)
+    assert typical_px(large) == pytest.approx(0.15 * 560 * np.sqrt(np.pi), rel=0.01)
+    together = replace(
+        large, boxes=np.concatenate([large.boxes, specks.boxes]), labels=np.zeros(101, np.int64),
+        scores=np.full(101, 0.9, np.float32), masks=[*(large.masks or []), *(specks.masks or [])],
+    )  # fmt: skip
+    assert typical_px(together) == typical_px(large)
+    assert typical_px(doubtful) == typical_px(prediction([], 560)) == 0
+
+
+def test_half_of_the_area_by_hand() -> None:
+    """Sides 1, 2, 3, 4: areas 1, 4, 9, 16 of 30. The largest alone has more than half."""
+    boxes = np.array([[0, 0, side, side] for side in (3, 1, 4, 2)], np.float32)
+    four = Prediction(boxes=boxes, labels=np.zeros(4, np.int64), scores=np.ones(4, np.float32))
+    assert typical_px(four) == 4
+    three = Prediction(boxes=boxes[:2], labels=np.zeros(2, np.int64), scores=np.ones(2, np.float32))
+    assert typical_px(three) == 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 9), (1, 4000)])
+def test_a_few_pixels(size: tuple[int, int]) -> None:
+    shown: list[float] = []
+    assert len(found(size, lambda m: (shown.append(m), prediction([], 9))[1])) == 0
+    assert max(shown) <= LARGEST_MAGNIFICATION
 
 
 def test_sizes_of_boxes_and_rotated_boxes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.data.coco import CocoDataset, ImageRecord
-from tem_seg.measurement.counting import Rules, apply, border_weights, size_px
+from tem_seg.measurement.counting import Rules, apply, border_weights, left_out, size_px
 from tem_seg.measurement.distributions import quantile
 from tem_seg.measurement.particles import counted, particle_table
 
@@ -184,3 +184,24 @@ def test_rules_work_on_a_table_that_was_read_back(tmp_path: Path) -> None:
     once = counted(dataset_of(0.5), ROWS, Rules(touching="exclude", border="weight")).particles
     again, _ = apply(once, Rules(touching="exclude", border="weight"), {1: SIZE})
     pd.testing.assert_frame_equal(again, once)
+
+
+def test_close_to_the_border_is_cut_by_it() -> None:
+    """border_px 2: one, two and three pixels from the frame; the law of places holds for it, too."""
+    rows = [row(1, 40, 10, 10), row(40, 2, 10, 10), row(120 - 3 - 10, 40, 10, 10), row(40, 100 - 2 - 10, 10, 10)]
+    found = counted(dataset_of(1.0), {1: rows}, Rules(border="weight", border_px=2))
+    assert found.measured["touches_border"].tolist() == [True, True, False, True]
+    assert found.particles["weight"].tolist() == pytest.approx([120 * 100 / ((120 - 10 - 5) * (100 - 10 - 5))])
+    inside = sum(x > 2 and y > 2 and x + 4 < 13 and y + 3 < 10 for x in range(15) for y in range(12))
+    table = pd.DataFrame({"image_id": [1], "x_size_px": [4.0], "y_size_px": [3.0], "pixel_size_nm": [np.nan]})
+    assert inside * border_weights(table, {1: (12, 15)}, 2)[0] == pytest.approx(12 * 15)
+    with pytest.raises(UserError, match="border_px must be 0 or a positive number of pixels, got -1"):
+        Rules(border_px=-1)
+
+
+def test_the_first_rule_that_leaves_a_particle_out_is_named() -> None:
+    rules = Rules(border="exclude", min_size_px=8)
+    rows = [row(0, 0, 20, 20), row(50, 50, 4, 4), row(0, 60, 4, 4), row(50, 20, 20, 20)]
+    table = counted(dataset_of(1.0), {1: rows}, rules).measured
+    assert left_out(table, rules, {1: SIZE}) == ["border", "min_size_px", "min_size_px", ""]
+    assert left_out(table.iloc[:0], rules, {}) == [] and left_out(table, Rules(), {1: SIZE}) == [""] * 4

@@ -64,6 +64,24 @@ def test_another_architecture_is_named(tmp_path: Path, categories: list[str] | N
     assert "Use the model settings it was trained with" in str(error.value)
 
 
+def test_a_backbone_alone_is_taken_from_another_model(tmp_path: Path) -> None:
+    def model(width: int, head: int, seed: int) -> nn.ModuleDict:
+        torch.manual_seed(seed)
+        return nn.ModuleDict({"backbone": nn.Linear(3, width), "head": nn.Linear(width, head)})
+
+    path = save(tmp_path / "a.ckpt", trained := model(4, 2, 0))
+    fresh = model(4, 5, 1)
+    before = fresh["head"].weight.clone()
+    checkpoint.load_backbone(fresh, path)
+    assert torch.equal(fresh["backbone"].weight, trained["backbone"].weight) and torch.equal(
+        fresh["head"].weight, before
+    )
+    with pytest.raises(UserError, match=r"another backbone: 2 of other shape \(backbone.weight: \(4, 3\) in the file"):
+        checkpoint.load_backbone(model(8, 2, 2), path)
+    with pytest.raises(UserError, match="another backbone: none by that name"):
+        checkpoint.load_backbone(fresh, save(tmp_path / "b.ckpt", nn.ModuleDict({"trunk": nn.Linear(3, 4)})))
+
+
 def test_missing_and_unknown_weights_are_counted(tmp_path: Path) -> None:
     other = nn.ModuleDict({"trunk": nn.Linear(3, 4), "box_predictor": nn.Linear(4, 2)})
     path = save(tmp_path / "a.ckpt", other)

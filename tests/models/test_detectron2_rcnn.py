@@ -7,42 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from tem_seg.models.detectron2 import INSTALL_HINT
 
 pytest.importorskip("detectron2", reason=f"detectron2 is not installed ({INSTALL_HINT})")
 
 from detectron2.structures import BitMasks
+from rcnn_laws import SPEC, check_frames, check_losses, crop_of_discs, empty_target, sgd
 
 from tem_seg.core.errors import UserError
 from tem_seg.data import rle
-from tem_seg.models.contract import RcnnSpec, Target
+from tem_seg.models.contract import RcnnSpec
 from tem_seg.models.detectron2.config import rcnn_config
 from tem_seg.models.detectron2.rcnn import Detectron2Rcnn, SharedMasks
-
-SPEC = RcnnSpec(
-    num_classes=2, backbone="resnet18", norm="bn", fpn_channels=32, box_head_width=64, mask_head_layers=1,
-    mask_head_channels=32, anchor_sizes_px=(12.0, 24.0, 48.0, 96.0, 192.0), rois_per_image=64, max_instances=200,
-)  # fmt: skip
-DISCS = ((25, 25, 12), (60, 62, 15), (75, 20, 9))
-
-
-def crop_of_discs(height: int = 96, width: int = 80) -> tuple[Tensor, Target]:
-    """A bright crop with three dark discs of classes 0, 1, 0."""
-    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    masks = torch.stack([torch.hypot(rows - y, columns - x) <= radius for y, x, radius in DISCS])
-    boxes = [[float(x - r), float(y - r), float(x + r), float(y + r)] for y, x, r in DISCS]
-    image = torch.where(masks.any(dim=0), 0.2, 0.7)[None]
-    return image, {"boxes": torch.tensor(boxes), "labels": torch.tensor([0, 1, 0]), "masks": masks.to(torch.uint8)}
-
-
-def empty_target(height: int, width: int) -> Target:
-    return {
-        "boxes": torch.zeros(0, 4),
-        "labels": torch.zeros(0, dtype=torch.int64),
-        "masks": torch.zeros(0, height, width, dtype=torch.uint8),
-    }
 
 
 def build(spec: RcnnSpec = SPEC, seed: int = 0) -> Detectron2Rcnn:
@@ -65,19 +42,7 @@ BOX_LOSSES = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
 )
 def test_losses_are_named_finite_and_fall(change: dict, names: set[str]) -> None:
     model = build(replace(SPEC, **change)).train()
-    image, target = crop_of_discs()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    totals = []
-    for _ in range(20):
-        losses = model([image], [target])
-        assert set(losses) == names
-        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
-        total = sum(losses.values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(float(total.detach()))
-    assert np.mean(totals[-3:]) < 0.75 * np.mean(totals[:3])
+    check_losses(model, crop_of_discs(), names, sgd(model), steps=20, to=0.75)
 
 
 @pytest.mark.parametrize("norm", ["bn", "gn"])
@@ -108,22 +73,7 @@ def test_training_without_targets_is_refused() -> None:
 
 def test_predictions_are_in_the_frame_of_their_image() -> None:
     """Of any size, down to one pixel; more than 100, capped at max_instances, descending."""
-    model = build(replace(SPEC, max_instances=150, min_score=0.0, nms_iou=0.95)).eval()
-    images = [torch.rand(1, 128, 96), torch.rand(1, 70, 50), torch.rand(1, 1, 1)]
-    found = model(images)
-    assert [len(found[0]), found[0].capped] == [150, True]
-    for image, prediction in zip(images, found, strict=True):
-        height, width = image.shape[1:]
-        boxes = prediction.boxes
-        assert boxes.dtype == np.float32 and prediction.labels.dtype == np.int64
-        assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= width).all() and (boxes[:, [1, 3]] <= height).all()
-        assert (np.diff(prediction.scores) <= 0).all() and set(prediction.labels) <= {0, 1}
-        for mask, box in zip(prediction.masks, boxes, strict=True):
-            assert mask["size"] == [height, width]
-            crop, x0, y0 = rle.decode_crop(mask)
-            if crop.size:
-                assert x0 >= np.floor(box[0]) and x0 + crop.shape[1] <= np.ceil(box[2])
-                assert y0 >= np.floor(box[1]) and y0 + crop.shape[0] <= np.ceil(box[3])
+    check_frames(build(replace(SPEC, max_instances=150, min_score=0.0, nms_iou=0.95)).eval())
 
 
 def test_max_instances_reaches_every_cap() -> None:
@@ -272,8 +222,7 @@ def test_one_map_architectures_train_also_on_negatives_alone(architecture: str) 
     cells = model.network.proposal_generator.anchor_generator.cell_anchors
     assert [len(cell) for cell in cells] == [9]
     image, target = crop_of_discs()
-    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": torch.zeros(0, 64, 64)}
-    for losses in (model.train()([image], [target]), model([torch.rand(1, 64, 64)], [empty])):
+    for losses in (model.train()([image], [target]), model([torch.rand(1, 64, 64)], [empty_target(64, 64)])):
         assert set(losses) >= {"loss_mask", "loss_box_reg"} and all(torch.isfinite(v) for v in losses.values())
         sum(losses.values()).backward()
     (found,) = model.eval()([image])

@@ -22,6 +22,7 @@ from detectron2.modeling.anchor_generator import RotatedAnchorGenerator
 from detectron2.modeling.proposal_generator.rrpn import RRPN
 from detectron2.modeling.roi_heads.rotated_fast_rcnn import RROIHeads
 from detectron2.structures import BoxMode, RotatedBoxes
+from rcnn_laws import check_losses
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.geometry import enclosing_boxes, rotated_boxes_corners
@@ -92,19 +93,9 @@ def test_it_is_made_of_detectron2s_parts() -> None:
 
 def test_losses_are_named_finite_and_fall() -> None:
     model = build(replace(SPEC, norm="gn")).train()
-    image, target = crop_of_rods()
+    names = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    totals = []
-    for _ in range(12):
-        losses = model([image], [target])
-        assert set(losses) == {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"}
-        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
-        total = sum(losses.values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(float(total.detach()))
-    assert np.mean(totals[-3:]) < 0.8 * np.mean(totals[:3])
+    check_losses(model, crop_of_rods(), names, optimizer, steps=12, to=0.8)
 
 
 def test_negative_crops_train() -> None:

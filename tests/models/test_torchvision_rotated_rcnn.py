@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rcnn_laws import check_frames, check_losses, empty_target
 from torch import Tensor
 
 from tem_seg.core.errors import UserError
@@ -17,7 +18,7 @@ from tem_seg.models.contract import RcnnSpec, Target
 from tem_seg.models.rcnn import Rcnn
 from tem_seg.models.torchvision.rotated_boxes import canonical
 from tem_seg.models.torchvision.rotated_matching import assign
-from tem_seg.models.torchvision.rotated_ops import pairwise_iou
+from tem_seg.models.torchvision.rotated_ops import overlapping_grid, pairwise_iou
 from tem_seg.models.torchvision.rotated_rcnn import RotatedRcnn
 from tem_seg.models.torchvision.rotated_rpn import RotatedAnchors, cell_anchors
 
@@ -41,13 +42,6 @@ def crop_of_rods(height: int = 96, width: int = 96) -> tuple[Tensor, Target]:
     return image, {"boxes": boxes, "labels": torch.tensor([0, 1, 0]), "masks": masks, "rotated_boxes": RODS.clone()}
 
 
-def empty_target(height: int, width: int) -> Target:
-    return {
-        "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64),
-        "masks": torch.zeros(0, height, width, dtype=torch.uint8), "rotated_boxes": torch.zeros(0, 5),
-    }  # fmt: skip
-
-
 def build(spec: RcnnSpec = SPEC, seed: int = 0) -> RotatedRcnn:
     torch.manual_seed(seed)
     return RotatedRcnn(spec)
@@ -58,17 +52,7 @@ def test_it_learns_boxes_and_masks_of_a_crop() -> None:
     model = build(replace(SPEC, norm="gn", min_score=0.3, max_instances=60)).train()
     image, target = crop_of_rods()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    totals = []
-    for _ in range(60):
-        losses = model([image], [target])
-        assert set(losses) == BOX_LOSSES | {"loss_mask"}
-        assert all(loss.ndim == 0 and torch.isfinite(loss) for loss in losses.values())
-        total = sum(losses.values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(float(total.detach()))
-    assert np.mean(totals[-3:]) < 0.5 * np.mean(totals[:3])
+    check_losses(model, (image, target), BOX_LOSSES | {"loss_mask"}, optimizer, steps=60, to=0.5)
     (found,) = model.eval()([image])
     assert found.rotated_boxes is not None and found.masks is not None
     overlap = pairwise_iou(RODS, torch.from_numpy(found.rotated_boxes))
@@ -83,9 +67,9 @@ def test_it_learns_boxes_and_masks_of_a_crop() -> None:
 def test_negative_crops_train(masks: bool) -> None:
     model = build(replace(SPEC, masks=masks)).train()
     image, target = crop_of_rods()
-    alone = model([torch.rand(1, 64, 96)], [empty_target(64, 96)])
+    alone = model([torch.rand(1, 64, 96)], [empty_target(64, 96, rotated=True)])
     assert alone["loss_box_reg"] == 0 and alone["loss_rpn_box_reg"] == 0 and alone["loss_classifier"] > 0
-    mixed = model([image, torch.rand(1, 64, 96)], [target, empty_target(64, 96)])
+    mixed = model([image, torch.rand(1, 64, 96)], [target, empty_target(64, 96, rotated=True)])
     assert set(mixed) == BOX_LOSSES | ({"loss_mask"} if masks else set())
     (sum(alone.values()) + sum(mixed.values())).backward()
     gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
@@ -115,24 +99,13 @@ def test_targets_that_lack_something_are_refused(missing: str) -> None:
 def test_predictions_are_in_the_frame_of_their_image() -> None:
     """Of any size, down to one pixel; more than 100, capped at max_instances, descending; canonical boxes."""
     model = build(replace(SPEC, max_instances=150, min_score=0.0, nms_iou=0.95)).eval()
-    images = [torch.rand(1, 128, 96), torch.rand(1, 70, 50), torch.rand(1, 1, 1)]
-    found = model(images)
-    assert [len(found[0]), found[0].capped] == [150, True]
-    for image, prediction in zip(images, found, strict=True):
+    for image, prediction in check_frames(model):
         height, width = image.shape[1:]
-        boxes, rotated = prediction.boxes, prediction.rotated_boxes
-        assert boxes.dtype == np.float32 and rotated.dtype == np.float32 and prediction.labels.dtype == np.int64
-        assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= width).all() and (boxes[:, [1, 3]] <= height).all()
+        rotated = prediction.rotated_boxes
+        assert rotated.dtype == np.float32
         assert (rotated[:, 2] <= rotated[:, 3]).all() and (np.abs(rotated[:, 4]) <= 90).all()
         around = enclosing_boxes(rotated).clip(0, [width, height, width, height])
-        np.testing.assert_allclose(boxes, around, atol=1e-3)
-        assert (np.diff(prediction.scores) <= 0).all() and set(prediction.labels) <= {0, 1}
-        for mask, box in zip(prediction.masks, boxes, strict=True):
-            assert mask["size"] == [height, width]
-            crop, x0, y0 = rle.decode_crop(mask)
-            if crop.size:
-                assert x0 >= np.floor(box[0]) and x0 + crop.shape[1] <= np.ceil(box[2])
-                assert y0 >= np.floor(box[1]) and y0 + crop.shape[0] <= np.ceil(box[3])
+        np.testing.assert_allclose(prediction.boxes, around, atol=1e-3)
 
 
 def test_a_larger_frame_holds_the_same_particles() -> None:
@@ -180,8 +153,8 @@ def test_anchors_have_the_area_ratio_and_angles_asked_for() -> None:
     assert sorted(cells[2:6, 4].tolist()) == [-90, -45, 0, 45] == sorted(cells[6:, 4].tolist())
     levels = RotatedAnchors((8.0, 16.0), (2.0,), (0.0, 45.0))([torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 2, 2)])
     assert [len(level) for level in levels] == [24, 8]
-    np.testing.assert_array_equal(levels[0][:4, :2], [[2, 2], [2, 2], [6, 2], [6, 2]])
-    np.testing.assert_array_equal(levels[1][-1, :2], [12, 12])
+    np.testing.assert_array_equal(levels[0].boxes[:4, :2], [[2, 2], [2, 2], [6, 2], [6, 2]])
+    np.testing.assert_array_equal(levels[1].boxes[-1, :2], [12, 12])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -195,13 +168,33 @@ def test_matching_is_that_of_torchvisions_matcher(seed: int) -> None:
     low, high = torch.tensor([0.0, 0, 2, 4, -90]), torch.tensor([120.0, 120, 12, 90, 90])
     truths = canonical(low + (high - low) * torch.rand(25, 5, generator=draw))
     labels, owner = assign(truths, levels, 0.5, 0.3, best_ones=True)
-    matched = Matcher(0.5, 0.3, allow_low_quality_matches=True)(pairwise_iou(truths, torch.cat(levels)))
+    iou = pairwise_iou(truths, torch.cat(levels))
+    matched = Matcher(0.5, 0.3, allow_low_quality_matches=True)(iou)
     expected = torch.where(matched >= 0, 1.0, torch.where(matched == Matcher.BELOW_LOW_THRESHOLD, 0.0, -1.0))
     assert torch.equal(labels, expected) and (labels == 1).sum() >= 25 and (labels == -1).any()
-    assert torch.equal(owner[labels == 1], matched[labels == 1])
+    poor = (labels == 1) & (iou.amax(0) < 0.3)
+    assert torch.equal(owner[(labels == 1) & ~poor], matched[(labels == 1) & ~poor])
+    assert torch.equal(iou[owner[poor], poor.nonzero()[:, 0]], iou.amax(1)[owner[poor]])  # the best that truth has
     plain, _ = assign(truths, levels, 0.5, 0.5, best_ones=False)
     again = Matcher(0.5, 0.5, allow_low_quality_matches=False)(pairwise_iou(truths, torch.cat(levels)))
     assert torch.equal(plain == 1, again >= 0) and not (plain == -1).any()
+
+
+@pytest.mark.parametrize("at_least", [0.0, 0.1, 0.3, 0.6])
+def test_a_grid_is_compared_as_the_boxes_it_stands_for(at_least: float) -> None:
+    draw = torch.Generator().manual_seed(5)
+    low, high = torch.tensor([-5.0, -5, 4, 10, -90]), torch.tensor([130.0, 90, 20, 60, 90])
+    truths = canonical(low + (high - low) * torch.rand(80, 5, generator=draw))
+    (grid,) = RotatedAnchors((16.0,), (1.0, 2.5, 6.0), (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0))(
+        [torch.zeros(1, 1, 20, 30)]
+    )
+    found = torch.zeros(len(truths), len(grid))
+    rows, columns, iou = overlapping_grid(truths, grid, at_least)
+    found[rows, columns] = iou
+    expected = pairwise_iou(truths, grid.boxes)
+    enough = expected >= max(at_least, 1e-6)
+    assert enough.sum() > 20
+    torch.testing.assert_close(found[enough], expected[enough], atol=1e-6, rtol=0)
 
 
 def test_matching_without_truths_or_boxes() -> None:

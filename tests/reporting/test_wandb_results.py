@@ -126,6 +126,7 @@ def test_nothing_found_and_nothing_scored(files: RunFiles, tmp_path: Path) -> No
 
 
 def test_undefined_figures_are_left_out(files: RunFiles) -> None:
-    figures = wandb_results.figures(replace(files, metrics={"ap": None, "ap50": float("nan"), "f1": 0.5, "flag": True}))
+    metrics = {"ap": None, "ap50": float("nan"), "f1": 0.5, "flag": True, "curves": {"pr": {"score": [0.9]}}}
+    figures = wandb_results.figures(replace(files, metrics=metrics))
     assert {key for key in figures if key.startswith("test/")} == {"test/f1"}
     assert figures["cost/train/wall_s"] == 60.0

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench import FIGURES, _figure
+
 ROOT = Path(__file__).resolve().parents[2]
 LINE = re.compile(r"[^:]+: -?\d+(\.\d+)? \S+")
 """<name>: <value> <unit>"""
@@ -21,6 +23,10 @@ def bench(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[s
 def test_the_figures_are_listed() -> None:
     said = bench("--help").stdout
     assert all(name in said for name in ("startup", "generate", "measure", "predict", "loop", "loader", "--save"))
+
+
+def test_every_figure_is_a_function_of_its_script() -> None:
+    assert all(callable(_figure(name)) for name in FIGURES)
 
 
 def test_an_unknown_figure_is_refused() -> None:

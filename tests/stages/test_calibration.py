@@ -104,7 +104,49 @@ def test_without_validation_nothing_is_made_up(cfg: DictConfig, tmp_path: Path) 
     evaluate.run(cfg, run_dir)
     measure.run(cfg, run_dir)
     found = json.loads((run_dir / "metrics.json").read_text())["calibration"]
-    assert found["temperature"] is None and found["edge_sd_factor"] is None
+    assert found["temperature"] is found["fitted_on"] is None and found["edge_sd_factor"] is None
     assert "no validation predictions" in found["note"] and "no validation predictions" in found["edge_note"]
     table = pd.read_csv(run_dir / "particles.csv")
     assert len(table) == 12 and not {"confidence", "edge_sd_px", "edge_sd_nm"} & set(table.columns)
+
+
+CARRIED = {
+    "temperature": 2.0, "bias": -0.5, "n": 900, "n_true": 600, "edge_sd_factor": 1.5, "edge_n": 500, "edge_note": None,
+    "fitted_on": "another split", "look": {"scales": None, "augment": "none"},
+}  # fmt: skip
+
+
+def with_carried(run_dir: Path) -> None:
+    """As the predict stage leaves predictions of weights that carry a calibration."""
+    rows, info = results_file.read(run_dir / "predictions.json")
+    results_file.write(run_dir / "predictions.json", rows, info | {"counting_score": 0.625, "calibration": CARRIED})
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+@pytest.mark.parametrize("validation", [0, 12])
+def test_what_weights_carry_holds_where_nothing_can_be_fitted(
+    cfg: DictConfig, tmp_path: Path, evaluated: bool, validation: int
+) -> None:
+    run_dir = run_of(tmp_path, test=40, **({"val": validation} if validation else {}))
+    with_carried(run_dir)
+    if evaluated:
+        evaluate.run(cfg, run_dir)
+        found = json.loads((run_dir / "metrics.json").read_text())
+        assert found["at_iou50"]["best"]["score"] == 0.625
+        assert found["calibration"]["fitted_on"] == "another split" and found["calibration"]["note"] is None
+        assert {key: found["calibration"].get(key, CARRIED["look"]) for key in CARRIED} == CARRIED
+        assert not any("no F1-best score" in flag for flag in found["red_flags"])
+    assert measure.run(cfg, run_dir)["min_score"] == measure.chosen_score(cfg, run_dir) == 0.625
+    table = pd.read_csv(run_dir / "particles.csv")
+    assert 5 < len(table) < 40 and (table["score"] >= 0.625).all()
+    np.testing.assert_allclose(table["confidence"], expit(logit(table["score"]) / 2 - 0.5))
+    assert table["edge_sd_nm"].between(0.2 * 1.5 * PIXEL_NM, 0.4 * 1.5 * PIXEL_NM).all()
+
+
+def test_a_runs_own_validation_comes_first(cfg: DictConfig, tmp_path: Path) -> None:
+    run_dir = run_of(tmp_path, val=300, test=40)
+    with_carried(run_dir)
+    evaluate.run(cfg, run_dir)
+    found = json.loads((run_dir / "metrics.json").read_text())
+    assert found["calibration"]["fitted_on"] == "validation" and found["calibration"]["n"] == 300
+    assert found["calibration"]["edge_n"] != 500 and found["at_iou50"]["best"]["score"] != 0.625

@@ -7,29 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from sweep_jobs import CFG, job
 
 from tem_seg.core.errors import UserError
 from tem_seg.stages import pruning, sweep_job
-from tem_seg.stages.sweep_job import Job, Prune
-
-CFG = OmegaConf.create({})
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of job 3, which this process runs."""
-    place = tmp_path / "3"
-    sweep_job.write(place, job(3))
-    monkeypatch.setattr(sweep_job, "_folder", lambda: place)
-    return place
-
-
-def job(number: int, **more: Any) -> Job:
-    return Job(number, "gold", number, [f"x={number}"], {"x": number}, **more)
+from tem_seg.stages.sweep_job import Prune
 
 
 def raising(error: BaseException) -> Callable[[DictConfig], float | None]:

@@ -110,7 +110,7 @@ def test_the_command_line_wins_over_the_space_of_the_config(loader: ConfigLoader
 
 
 def test_a_path_comes_through_hydra_s_grammar(loader: ConfigLoader) -> None:
-    folder = '/tmp/it\'s, a "folder" (1)'
+    folder = '/data/it\'s, a "folder" (1)'
     (override,) = space.parse([f"hydra.sweep.dir={space.quoted(folder)}"], loader).fixed
     assert space.fixed_keys([override], loader) == {"hydra.sweep.dir"}
 

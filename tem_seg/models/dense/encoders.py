@@ -11,7 +11,7 @@ from torch import nn
 from tem_seg.core.errors import UserError
 from tem_seg.models.dense.base import Trunk
 
-PACKAGE, INSTALL = "segmentation_models_pytorch", "pip install segmentation-models-pytorch"
+PACKAGE, INSTALL = "segmentation_models_pytorch", "pip install 'tem_seg[models]'"
 DEPTH = 5
 """Halvings: the coarsest map has stride 32."""
 

@@ -34,6 +34,7 @@ class Float32(nn.Module):
         self.head = head
 
     def forward(self, *inputs: Tensor) -> Any:
+        """The head's own outputs, a tensor, or a tuple of tensors and lists of them, as float32."""
         outputs = self.head(*inputs)
         if isinstance(outputs, Tensor):
             return outputs.float()

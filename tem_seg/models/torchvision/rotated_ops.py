@@ -11,6 +11,9 @@ corners and edges coincide, where methods that collect and sort candidate vertic
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -118,8 +121,8 @@ def candidate_pairs(a: Tensor, b: Tensor, at_least: float = 0.0) -> tuple[Tensor
     step = max(1, TESTS_AT_ONCE // max(1, len(b)))
     for start in range(0, len(a), step):
         part, rest = slice(start, start + step), slice(start if a is b else 0, None)
-        near = (a[part, :1] - b[rest, 0]).abs_() < reach_ax[part, None] + reach_bx[rest]
-        near &= (a[part, 1:2] - b[rest, 1]).abs_() < reach_ay[part, None] + reach_by[rest]
+        near = (a[part, :1] - b[rest, 0]).abs_() < _within(reach_ax[part, None], reach_bx[rest], at_least)
+        near &= (a[part, 1:2] - b[rest, 1]).abs_() < _within(reach_ay[part, None], reach_by[rest], at_least)
         if at_least > 0:
             near &= area_a[part, None] >= at_least * area_b[rest]
             near &= area_b[rest] >= at_least * area_a[part, None]
@@ -134,6 +137,63 @@ def candidate_pairs(a: Tensor, b: Tensor, at_least: float = 0.0) -> tuple[Tensor
     parts = zip(first.split(PAIRS_AT_ONCE), second.split(PAIRS_AT_ONCE), strict=True)
     likely = torch.cat([none.bool(), *(_iou_bound(a[i], b[j]) >= at_least for i, j in parts)])
     return first[likely], second[likely]
+
+
+def _within(reach_a: Tensor, reach_b: Tensor, at_least: float) -> Tensor:
+    """How far apart, along one axis, the centres of two boxes can be that reach so far from them and have the IoU.
+
+    What they share lies where their shadows on the axis overlap. If neither shadow holds the other, that is an end of
+    both, and of a shadow 2r long an end of length s <= r carries no more than s / 2r of the box: it is thicker inside.
+    So s is at least 2 r times the IoU (or r), of the longer shadow; one that holds the other is not left by its centre.
+    """
+    if at_least <= 0:
+        return reach_a + reach_b
+    most = (2 - min(2 * at_least, 1.0)) * 1.001  # rounded up: it only sorts out
+    return torch.maximum(most * reach_a, most * reach_b)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Boxes ``cells`` (A, 5) around the origin, set at every (x, y) of ``x`` (w,) and ``y`` (h,) px."""
+
+    cells: Tensor
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y) * len(self.x) * len(self.cells)
+
+    @cached_property
+    def boxes(self) -> Tensor:
+        """All (h * w * A, 5), row by row, place by place."""
+        centres = torch.stack(torch.meshgrid(self.y, self.x, indexing="ij")[::-1], dim=-1).reshape(-1, 1, 2)
+        boxes = self.cells.repeat(len(centres), 1, 1)
+        boxes[..., :2] += centres
+        return boxes.view(-1, 5)
+
+
+def overlapping_grid(a: Tensor, grid: Grid, at_least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """As ``overlapping(a, grid.boxes, at_least)``, in any order, without comparing with each of them.
+
+    Two boxes share most when they are set on one centre (they are convex and symmetric: Brunn and Minkowski), so that
+    most kinds of cells are ruled out for a box before their places are looked at.
+    """
+    centred = torch.cat([torch.zeros_like(a[:, :2]), a[:, 2:]], dim=1)
+    of, cell, most = overlapping(centred, grid.cells, at_least)
+    possible = most * 1.001 >= at_least
+    of, cell = of[possible], cell[possible]
+    (reach_ax, reach_ay), (reach_bx, reach_by) = half_extents(a), half_extents(grid.cells)
+    near_x = (a[of, :1] - grid.x).abs() < _within(reach_ax[of], reach_bx[cell], at_least)[:, None]
+    near_y = (a[of, 1:2] - grid.y).abs() < _within(reach_ay[of], reach_by[cell], at_least)[:, None]
+    kind, row, column = (near_y[:, :, None] & near_x[:, None]).nonzero(as_tuple=True)
+    rows, columns = of[kind], (row * len(grid.x) + column) * len(grid.cells) + cell[kind]
+    likely = [
+        _iou_bound(a[i], grid.boxes[j]) >= at_least
+        for i, j in zip(rows.split(PAIRS_AT_ONCE), columns.split(PAIRS_AT_ONCE), strict=True)
+    ]
+    chosen = torch.cat([rows.new_zeros(0, dtype=torch.bool), *likely])
+    rows, columns = rows[chosen], columns[chosen]
+    return rows, columns, _ious_of(a, grid.boxes, rows, columns)
 
 
 def _iou_bound(a: Tensor, b: Tensor) -> Tensor:

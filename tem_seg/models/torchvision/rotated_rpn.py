@@ -11,7 +11,7 @@ from torchvision.models.detection.rpn import RPNHead, permute_and_flatten
 from tem_seg.models.caps import proposals_capped
 from tem_seg.models.torchvision.rotated_boxes import RotatedCoder, canonical
 from tem_seg.models.torchvision.rotated_matching import assign
-from tem_seg.models.torchvision.rotated_ops import rotated_nms
+from tem_seg.models.torchvision.rotated_ops import Grid, rotated_nms
 
 LEAST_SIDE_PX = 0.5
 """Proposals and detections with a shorter side are dropped."""
@@ -37,20 +37,16 @@ class RotatedAnchors(nn.Module):
         self.cells = [cell_anchors(size, ratios, angles_deg) for size in sizes]
         self.per_location = len(self.cells[0])
 
-    def forward(self, features: list[Tensor], stride: int = 4) -> list[Tensor]:
-        """Feature maps (B, C, h, w) at strides 4, 8, … → anchors (h * w * A, 5) px of each level."""
+    def forward(self, features: list[Tensor], stride: int = 4) -> list[Grid]:
+        """Feature maps (B, C, h, w) at strides 4, 8, … → the anchors of each level, px."""
         return [
-            self._at(cell, level, stride << k) for k, (cell, level) in enumerate(zip(self.cells, features, strict=True))
+            self._at(cells, level, stride << k)
+            for k, (cells, level) in enumerate(zip(self.cells, features, strict=True))
         ]
 
-    def _at(self, cell: Tensor, level: Tensor, stride: int) -> Tensor:
-        height, width = level.shape[-2:]
-        y = (torch.arange(height, device=level.device) + 0.5) * stride
-        x = (torch.arange(width, device=level.device) + 0.5) * stride
-        centres = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).reshape(-1, 1, 2)
-        anchors = cell.to(level.device).repeat(len(centres), 1, 1)
-        anchors[..., :2] += centres
-        return anchors.view(-1, 5)
+    def _at(self, cells: Tensor, level: Tensor, stride: int) -> Grid:
+        y, x = ((torch.arange(side, device=level.device) + 0.5) * stride for side in level.shape[-2:])
+        return Grid(cells.to(level.device), x, y)
 
 
 def rotated_head(channels: int, anchors: int) -> RPNHead:
@@ -104,14 +100,14 @@ class RotatedRpn(nn.Module):
 
     @torch.no_grad()
     def _propose(
-        self, scores: list[Tensor], shifts: list[Tensor], levels: list[Tensor], size: tuple[int, int]
+        self, scores: list[Tensor], shifts: list[Tensor], levels: list[Grid], size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """The best of each level, decoded, without repetitions, and their logits; centres inside the image (H, W)."""
         a_level, in_all = self.caps[self.training]
         boxes, best, level_of = [], [], []
         for index, (score, shift, anchors) in enumerate(zip(scores, shifts, levels, strict=True)):
             value, chosen = score.topk(min(a_level, len(score)))
-            boxes.append(self.coder.decode(shift[chosen], anchors[chosen]))
+            boxes.append(self.coder.decode(shift[chosen], anchors.boxes[chosen]))
             best.append(value)
             level_of.append(torch.full_like(chosen, index))
         together, score, level = torch.cat(boxes), torch.cat(best), torch.cat(level_of)
@@ -120,7 +116,7 @@ class RotatedRpn(nn.Module):
         kept = rotated_nms(together, score, level, self.nms_iou, in_all)
         return together[kept], score[kept]
 
-    def _losses(self, logits: Tensor, shifts: Tensor, levels: list[Tensor], truths: list[Tensor]) -> dict[str, Tensor]:
+    def _losses(self, logits: Tensor, shifts: Tensor, levels: list[Grid], truths: list[Tensor]) -> dict[str, Tensor]:
         """logits (B, A), shifts (B, A, 5) of the anchors of all levels."""
         assigned = [assign(own, levels, 0.5, 0.3, best_ones=True) for own in truths]
         positive, negative = (torch.stack(part).bool() for part in self.sampler([labels for labels, _ in assigned]))
@@ -130,7 +126,7 @@ class RotatedRpn(nn.Module):
         wanted = [
             own[owner[chosen]] for own, (_, owner), chosen in zip(truths, assigned, positive, strict=True) if len(own)
         ]
-        sources = torch.cat(levels)[anchor]
+        sources = torch.cat([level.boxes for level in levels])[anchor]
         box = self.coder.loss(shifts[image, anchor], sources, torch.cat([sources[:0], *wanted])) / count
         labels = torch.stack([labels for labels, _ in assigned])[sampled]
         objectness = F.binary_cross_entropy_with_logits(logits[sampled], labels, reduction="sum")

@@ -1,0 +1,132 @@
+"""A checkpoint, ready to look at micrographs: no Hydra, no training code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tem_seg.analysis.inputs import digest
+from tem_seg.core.errors import UserError
+from tem_seg.core.types import Prediction
+from tem_seg.data.images import normalise
+from tem_seg.data.results import to_results
+from tem_seg.evaluation.calibration import Fit, applied
+from tem_seg.inference.predict import Predictor
+from tem_seg.models import checkpoint
+from tem_seg.models.contract import SegmentationModel
+
+if TYPE_CHECKING:
+    from tem_seg.models.rcnn import Rcnn
+
+CONFIDENCE = 0.5
+TILE_PX, OVERLAP_PX = 2048, 256
+"""As the predict stage has them (conf/, ``prediction``)."""
+CAPS = (1000, 2000, 4000, 8000)
+"""Particles that a look may return; the next where the one before may have cost some."""
+WHOLE = 1_000_000
+"""Of a micrograph of any number of tiles: no cap."""
+Build = Callable[[int], SegmentationModel]
+
+
+@dataclass(frozen=True, slots=True)
+class Segmenter:
+    """model: of a cap on what it returns; predictor; categories: class names; calibration: of metrics.json, {} where
+    the checkpoint has none.
+
+    min_score: from which a particle counts, and why that one (score_source). identity: what its results depend on.
+    """
+
+    model: Build
+    predictor: Predictor
+    categories: list[str]
+    calibration: dict[str, Any]
+    min_score: float
+    score_source: str
+    identity: dict[str, Any]
+
+    def __call__(self, pixels: NDArray[np.float32]) -> tuple[list[dict[str, Any]], bool]:
+        """pixels (H, W) as read → COCO results of image 1 in descending score, and whether a cap cost particles."""
+        found = self._uncapped(normalise(pixels))
+        rows = to_results(found, 1, list(range(1, len(self.categories) + 1)))
+        return applied(rows, self.calibration), found.capped
+
+    def _uncapped(self, shown: NDArray[np.float32]) -> Prediction:
+        """A cap that was reached may have cost nothing that counts: then twice as many find no more, and it is none."""
+        found = self.predictor(self.model(CAPS[0]), shown)
+        for cap in CAPS[1:]:
+            if not found.capped:
+                break
+            more = self.predictor(self.model(cap), shown)
+            if len(more) <= len(found):
+                return replace(found, capped=False)
+            found = more
+        return found
+
+
+def load(name: str, min_score: float | None = None, magnification: float = 1.0) -> Segmenter:
+    """name: a checkpoint file or "starter". min_score: None, what the checkpoint says of itself.
+
+    What cannot count is not segmented: the model returns nothing below that score.
+    """
+    from tem_seg.models.torchvision.lean import import_torchvision
+
+    import_torchvision()
+    from tem_seg.models.rcnn import Rcnn
+
+    path = checkpoint.path_of(name)
+    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
+    if not about.get("categories"):
+        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    if not about.get("masks", True) and not about.get("rotated"):
+        raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
+    score, source = counting_score(about, min_score)
+    look = Predictor(
+        scales=(magnification,), min_score=score, max_instances=WHOLE, tile_px=TILE_PX, overlap_px=OVERLAP_PX,
+        precision=_fast_type(),
+    )  # fmt: skip
+    known = {field.name: _frozen(about[field.name]) for field in fields(Rcnn) if field.name in about}
+    chosen = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": (), "min_score": score}
+    model = _builder(Rcnn(**known | chosen))
+    model(CAPS[0])  # what is wrong with a checkpoint is told now
+    plain = {"magnification": magnification, "min_score": score, "tile_px": TILE_PX, "overlap_px": OVERLAP_PX,
+             "precision": str(look.precision)}  # fmt: skip
+    identity = {"sha256": digest(path), "prediction": plain}
+    return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
+
+
+def _builder(spec: Rcnn) -> Build:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    @lru_cache(maxsize=2)
+    def build(cap: int) -> SegmentationModel:
+        return replace(spec, max_instances=cap).build().eval().to(device)
+
+    return build
+
+
+def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[float, str]:
+    """The score from which particles count, and where it comes from: given, the checkpoint's, confidence 0.5."""
+    if given is not None:
+        return given, "given (--min-score)"
+    if about.get("counting_score") is not None:
+        return float(about["counting_score"]), "calibrated on validation, in the checkpoint"
+    known = about.get("calibration") or {}
+    if known.get("temperature") is not None:
+        return Fit(known["temperature"], known["bias"]).score(CONFIDENCE), f"confidence {CONFIDENCE:g}, calibrated"
+    return CONFIDENCE, f"score {CONFIDENCE:g}: the checkpoint carries no calibration"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _fast_type() -> torch.dtype:
+    """bfloat16 where the hardware computes it fast: as training.fit.resolve_precision, without Lightning."""
+    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
