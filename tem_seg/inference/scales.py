@@ -1,9 +1,11 @@
-"""The magnification for a micrograph of unknown scale: small looks that choose it, one look that counts.
+"""The magnification for a micrograph of unknown scale: looks that choose it, one look that counts.
 
 A network sees particles of some sizes well, in px as shown: smaller ones it misses, larger ones it takes for many. The
 first look is small, and half of the area that it finds belongs to particles above some size; the look that counts shows
 such a particle with WANTED_PX. Nothing depends on how many pixels the micrograph is stored with, as far as they hold
-the particles. The figures below are from EMPS's validation part (docs/results/2026-11-21-starter.md).
+the particles. Where coarse things were found, fine particles may lie on them (catalysts on their support): the
+micrograph is shown once more, with its own pixels, and the finer look counts where it shows many times as many. The
+figures below are from EMPS's validation part and drawn catalysts (docs/results/2026-11-21-starter.md).
 """
 
 from __future__ import annotations
@@ -30,13 +32,27 @@ SEARCHED_PX = 560.0
 MAGNIFIED_PX, LARGEST_MAGNIFICATION = 790.0, 8.0
 """A micrograph is magnified beyond its own pixels up to a square of this side alone, and by no more than that: twice
 the pixels of a published figure showed no particle better."""
+COARSE = 0.5
+"""A look that counts of at most this magnification may have missed fine particles."""
+FINE_PX, FINE_PART, FINE_COUNT, FINE_TIMES = 24.0, 0.25, 20, 8
+"""Fine particles are below so many px and that part of the typical size; so many of them, and so many times as many as
+the coarse ones, are no specks of texture: those of EMPS's validation part are up to 43, five times as many."""
 
 
 def found(size: tuple[int, int], look: Callable[[float], Prediction]) -> Prediction:
     """What the model finds in a micrograph ``size`` (H, W) at the magnification that its particles ask for.
 
-    look: what the model finds at a magnification, in the micrograph's frame. The choosing looks leave nothing behind.
+    look: what the model finds at a magnification, in the micrograph's frame. Of all looks one counts, whole.
     """
+    coarse, magnification = chosen(size, look)
+    if magnification > COARSE:
+        return coarse
+    fine = look(1.0)
+    return fine if _has_fine(fine, coarse) else coarse
+
+
+def chosen(size: tuple[int, int], look: Callable[[float], Prediction]) -> tuple[Prediction, float]:
+    """The look that shows half of the particles' area with WANTED_PX and more, and its magnification."""
     side = float(np.sqrt(size[0] * size[1]))
     most = min(max(1.0, MAGNIFIED_PX / side), LARGEST_MAGNIFICATION)
 
@@ -53,10 +69,17 @@ def found(size: tuple[int, int], look: Callable[[float], Prediction]) -> Predict
         step = min(step + STEPS_A_DOUBLING, search)
         seen = look(at(step))
     if not typical:
-        return seen
+        return seen, at(step)
     wanted = step + round(STEPS_A_DOUBLING * log2(WANTED_PX / typical))
-    chosen = min(max(wanted, LOWEST), last)
-    return seen if chosen == step else look(at(chosen))
+    best = min(max(wanted, LOWEST), last)
+    return seen if best == step else look(at(best)), at(best)
+
+
+def _has_fine(fine: Prediction, coarse: Prediction) -> bool:
+    """Whether the finer of two looks shows particles that the coarser one is blind to, too many to be specks."""
+    below = min(FINE_PX, FINE_PART * typical_px(coarse))
+    many = int((sizes_px(fine)[fine.scores >= SURE] < below).sum())
+    return many >= max(FINE_COUNT, FINE_TIMES * int((coarse.scores >= SURE).sum()))
 
 
 def typical_px(prediction: Prediction) -> float:

@@ -16,6 +16,7 @@ from tem_seg.inference.scales import (
     LARGEST_MAGNIFICATION,
     MAGNIFIED_PX,
     WANTED_PX,
+    chosen,
     found,
     sizes_px,
     typical_px,
@@ -58,7 +59,7 @@ def test_the_same_micrograph_at_any_resolution_is_shown_the_same_way(size: float
     looks = []
     for side in (256, 512, 1024, 1536):
         shown: list[float] = []
-        assert len(found((side, side), seeing(grid(size), side, shown))) == 9
+        assert len(chosen((side, side), seeing(grid(size), side, shown))[0]) == 9
         looks.append(shown)
     for other in looks[1:]:
         assert other[: len(looks[0]) - 1] == pytest.approx(looks[0][:-1])
@@ -70,14 +71,15 @@ def test_the_same_micrograph_at_any_resolution_is_shown_the_same_way(size: float
 def test_particles_are_shown_with_the_wanted_size(size: float) -> None:
     """Within half a step of √2 either way."""
     shown: list[float] = []
-    found((700, 700), seeing(grid(size), 700, shown))
+    _, magnification = chosen((700, 700), seeing(grid(size), 700, shown))
+    assert shown[-1] == pytest.approx(700 * magnification)
     assert WANTED_PX / 2**0.27 <= size * shown[-1] <= WANTED_PX * 2**0.27  # masks have whole pixels
     assert shown[0] == pytest.approx(FIRST_PX) and len(shown) <= 2
 
 
 def test_a_first_look_that_fits_is_the_one_that_counts() -> None:
     shown: list[float] = []
-    assert len(found((560, 560), seeing(grid(WANTED_PX / FIRST_PX), 560, shown))) == 9
+    assert len(chosen((560, 560), seeing(grid(WANTED_PX / FIRST_PX), 560, shown))[0]) == 9
     assert shown == pytest.approx([FIRST_PX])
 
 
@@ -109,8 +111,20 @@ def test_nothing_is_magnified_beyond_what_its_pixels_hold() -> None:
 
 def test_huge_particles_are_shown_small_but_not_tiny() -> None:
     shown: list[float] = []
-    found((800, 800), seeing([(0.5, 0.5, 0.45)], 800, shown))
+    chosen((800, 800), seeing([(0.5, 0.5, 0.45)], 800, shown))
     assert shown == pytest.approx([280, 140])
+
+
+@pytest.mark.parametrize(("fine", "counts"), [(100, True), (10, False), (0, False)])
+def test_many_fine_particles_on_a_coarse_one_are_not_lost(fine: int, counts: bool) -> None:
+    """1,000 px: a support of 400 px, and on it particles of 12 px, which a look at 280 px does not show."""
+    support = [(0.5, 0.5, 0.4 / np.sqrt(np.pi))]
+    places = np.random.default_rng(0).uniform(0.35, 0.65, (fine, 2)).tolist()
+    on_it = [(x, y, 0.012 / np.sqrt(np.pi)) for x, y in places]
+    shown: list[float] = []
+    seen = found((1000, 1000), seeing([*support, *on_it], 1000, shown, low=8.0, high=450.0))
+    assert len(seen) == (fine + 1 if counts else 1)
+    assert shown[-1] == 1000, "its own pixels are looked at"
 
 
 def test_the_choosing_look_leaves_nothing_behind() -> None:
