@@ -51,7 +51,7 @@ class Analysis:
 def analyze(
     paths: str | Path | Sequence[str | Path], pixel_size: str | float | None = None, *, out: str | Path | None = None,
     checkpoint: str | Path = "starter", pixel_size_error: float | None = None, min_score: float | None = None,
-    magnification: float = 1.0, border: str = "weight", min_size: float = 5.0, touching: str = "count",
+    magnification: float | None = None, border: str = "weight", min_size: float = 5.0, touching: str = "count",
     overlapping: str = "count", aggregated: str = "count", weights: str = "number", colours: str = "flag",
     strip: bool = True,
 ) -> Analysis:  # fmt: skip

@@ -18,6 +18,7 @@ from tem_seg.data.images import normalise
 from tem_seg.data.results import to_results
 from tem_seg.evaluation.calibration import Fit, applied
 from tem_seg.inference.predict import Predictor
+from tem_seg.inference.scales import SURE
 from tem_seg.models import checkpoint
 from tem_seg.models.contract import SegmentationModel
 
@@ -69,10 +70,10 @@ class Segmenter:
         return found
 
 
-def load(name: str, min_score: float | None = None, magnification: float = 1.0) -> Segmenter:
-    """name: a checkpoint file or "starter". min_score: None, what the checkpoint says of itself.
+def load(name: str, min_score: float | None = None, magnification: float | None = None) -> Segmenter:
+    """name: a checkpoint file or "starter". min_score, magnification: None, what the checkpoint says of itself.
 
-    What cannot count is not segmented: the model returns nothing below that score.
+    What cannot count, nor choose the magnification, is not segmented: the model returns nothing below that score.
     """
     from tem_seg.models.torchvision.lean import import_torchvision
 
@@ -86,16 +87,18 @@ def load(name: str, min_score: float | None = None, magnification: float = 1.0) 
     if not about.get("masks", True) and not about.get("rotated"):
         raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
     score, source = counting_score(about, min_score)
+    finds = magnification is None and bool(about.get("find_scale"))
+    seen = min(score, SURE) if finds else score
     look = Predictor(
-        scales=(magnification,), min_score=score, max_instances=WHOLE, tile_px=TILE_PX, overlap_px=OVERLAP_PX,
-        precision=_fast_type(),
+        scales=(magnification or 1.0,), find_scale=finds, min_score=seen, max_instances=WHOLE, tile_px=TILE_PX,
+        overlap_px=OVERLAP_PX, precision=_fast_type(),
     )  # fmt: skip
     known = {field.name: _frozen(about[field.name]) for field in fields(Rcnn) if field.name in about}
-    chosen = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": (), "min_score": score}
+    chosen = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": (), "min_score": seen}
     model = _builder(Rcnn(**known | chosen))
     model(CAPS[0])  # what is wrong with a checkpoint is told now
-    plain = {"magnification": magnification, "min_score": score, "tile_px": TILE_PX, "overlap_px": OVERLAP_PX,
-             "precision": str(look.precision)}  # fmt: skip
+    plain = {"magnification": "found" if finds else look.scales[0], "min_score": score, "tile_px": TILE_PX,
+             "overlap_px": OVERLAP_PX, "precision": str(look.precision)}  # fmt: skip
     identity = {"sha256": digest(path), "prediction": plain}
     return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
 

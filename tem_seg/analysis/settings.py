@@ -23,7 +23,8 @@ MAGNIFICATIONS = (0.05, 8.0)
 class Settings:
     """checkpoint: a file, or "starter". pixel_size_nm: in place of what the files say. pixel_size_error: relative
     standard uncertainty of the pixel size. min_score: None, the checkpoint's own. magnification: micrographs are
-    looked at so many times their size. border, min_size_px, touching, overlapping, aggregated: counting rules.
+    looked at so many times their size; None, as the checkpoint asks: found for each, or 1. border, min_size_px,
+    touching, overlapping, aggregated: counting rules.
     weights: what the distribution is weighted by, "number", "area" or "volume". colours: what outlines' say, "flag" or
     "size". strip: a strip of writing below a micrograph is no part of it.
     """
@@ -32,7 +33,7 @@ class Settings:
     pixel_size_nm: float | None = None
     pixel_size_error: float | None = None
     min_score: float | None = None
-    magnification: float = 1.0
+    magnification: float | None = None
     border: str = "weight"
     min_size_px: float = LEAST_PX
     touching: str = "count"
@@ -51,7 +52,7 @@ class Settings:
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UserError(f"min_score lies between 0 and 1, got {self.min_score:g}")
         low, high = MAGNIFICATIONS
-        if not low <= self.magnification <= high:
+        if self.magnification is not None and not low <= self.magnification <= high:
             raise UserError(f"a magnification of {self.magnification:g}: give one between {low:g} and {high:g}")
         if self.aggregated == "split":
             raise UserError("aggregated: split is for a run (measurement.aggregated=split); here count or exclude")

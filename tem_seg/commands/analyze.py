@@ -20,7 +20,7 @@ def analyze(
     pixel_size: Annotated[str | None, typer.Option(help="With its unit: 0.5nm, 2.1Å. Else the files' own.")] = None,
     pixel_size_error: Annotated[float | None, typer.Option(help="Its standard uncertainty as a share: 0.01.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Less sure particles do not count. Else the model's.")] = None,
-    magnification: Annotated[float, typer.Option(help="2 for particles below 10 px, 0.5 for those above 150.")] = 1.0,
+    magnification: Annotated[float | None, typer.Option(help="Shown so many times their size. Else found.")] = None,
     border: Annotated[str, typer.Option(help="Particles at the border: keep, exclude or weight.")] = "weight",
     min_size: Annotated[float, typer.Option(help="Equivalent diameter, px, below which nothing is measured.")] = 5.0,
     touching: Annotated[str, typer.Option(help="Particles that touch others: count or exclude.")] = "count",

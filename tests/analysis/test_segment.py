@@ -86,4 +86,7 @@ def test_nothing_below_the_counting_score_is_segmented() -> None:
     model = segmenter.model(1000)
     assert model.spec.min_score == segmenter.predictor.min_score == 0.7  # type: ignore[union-attr]
     assert segmenter.model(1000) is model and segmenter.predictor.scales == (1.0,)
-    assert load("starter", 0.7, 2.0).identity != segmenter.identity
+    assert load("starter", 0.9).predictor.min_score == 0.7, "sure particles choose the magnification"
+    given = load("starter", 0.7, 2.0)
+    assert given.identity != segmenter.identity
+    assert segmenter.predictor.find_scale and not given.predictor.find_scale and given.predictor.scales == (2.0,)
