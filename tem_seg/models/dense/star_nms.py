@@ -20,10 +20,9 @@ Index = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 AROUND = 5
 """Of so many cells along a side, the best one stands for the others at first."""
-COARSE_MARGIN = 0.25
-"""A share of the smaller area that comes so near to the overlap asked for is estimated again, from more points."""
 MARGIN, DOUBT = 0.1, 0.03
-"""One that then comes so near, or has changed so much, is computed exactly."""
+"""A share of the smaller area that comes so near to the overlap asked for, or changes so much with the number of points
+that it is estimated from, is computed exactly."""
 CHUNK = 8192
 """Pairs at once: what they need fits a processor's cache."""
 
@@ -137,28 +136,24 @@ class _Pool:
         for part in np.split(near, range(CHUNK, len(near), CHUNK)):
             larger = self._areas[first[part]] >= self._areas[second[part]]
             hull, held = np.where(larger, [first[part], second[part]], [second[part], first[part]])
-            coarse = self._estimated(hull, held, 1) / smaller[part]
-            same[part] = coarse > self._overlap
-            open_ = np.flatnonzero(np.abs(coarse - self._overlap) <= COARSE_MARGIN)
-            fine = self._estimated(hull[open_], held[open_], 2) / smaller[part[open_]]
-            same[part[open_]] = fine > self._overlap
-            rest = part[open_[(np.abs(fine - self._overlap) <= MARGIN) | (np.abs(fine - coarse[open_]) > DOUBT)]]
+            share, coarse = (each / smaller[part] for each in self._estimated(hull, held))
+            same[part] = share > self._overlap + MARGIN
+            rest = part[(np.abs(share - self._overlap) <= MARGIN) | (np.abs(share - coarse) > DOUBT)]
             same[rest] = self._shared(first[rest], second[rest]) > self._overlap * smaller[rest]
         return same
 
-    def _estimated(self, hull: Index, held: Index, points_a_side: int) -> Reals:
-        """What each pair shares (P,), px; ``held`` is the smaller.
+    def _estimated(self, hull: Index, held: Index) -> tuple[Reals, Reals]:
+        """What each pair shares (P,), px, and from half the points; ``held`` is the smaller.
 
-        Points of its outline that lie outside ``hull`` are drawn in along rays from that one's centre. Drawing in all
-        would give the very area: it moves nothing across what they share. points_a_side: 1, its corners, or 2, the
-        middles of its sides too.
+        Its corners, and the middles of its sides, that lie outside ``hull`` are drawn in along rays from that one's
+        centre. Drawing in every point of
+        its outline would give the very area: it moves nothing across what they share.
         """
         rays = self._stars.radii.shape[1]
         step = 2 * np.pi / rays
-        points = (self._corners[held] - self._stars.centres[hull][:, None, ::-1]).astype(np.float32)
-        if points_a_side == 2:
-            middles = (points + np.roll(points, -1, axis=1)) / 2
-            points = np.stack([points, middles], axis=2).reshape(len(held), 2 * rays, 2)
+        corners = (self._corners[held] - self._stars.centres[hull][:, None, ::-1]).astype(np.float32)
+        middles = (corners + np.roll(corners, -1, axis=1)) / 2
+        points = np.stack([corners, middles], axis=2).reshape(len(held), 2 * rays, 2)
         x, y = points[..., 0], points[..., 1]
         turn = np.arctan2(y, x) * np.float32(1 / step)
         ray = np.floor(turn)
@@ -168,7 +163,8 @@ class _Pool:
         near, next_ = mine.ravel()[place], np.roll(mine, -1, axis=1).ravel()[place]
         edge = near * next_ * np.float32(np.sin(step)) / (near * np.sin(past) + next_ * np.sin(np.float32(step) - past))
         inward = np.minimum(1, edge / np.maximum(np.hypot(x, y), np.float32(1e-6)))
-        return _area(points * inward[..., None])
+        drawn = points * inward[..., None]
+        return _area(drawn), _area(drawn[:, ::2])
 
     def _shared(self, first: Index, second: Index) -> Reals:
         """Area that both of each pair (P,) cover, px; exact."""
