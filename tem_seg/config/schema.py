@@ -248,6 +248,8 @@ class Evaluation:
     """Ignore classes when matching (a model's classes differ from the dataset's)."""
     boundary_px: float = 2.0
     """Outlines agree where they lie within this distance of each other, px."""
+    whole_image: bool = False
+    """Also image IoU, instance IoU and Youden's index as paper 002's authors define them; needs masks."""
 
 
 @dataclass

@@ -20,6 +20,7 @@ from tem_seg.evaluation.matching import (
     match_dataset,
     pr_curve,
 )
+from tem_seg.evaluation.whole_image import whole_image_figures
 
 MATCH_IOU = 0.5
 
@@ -27,12 +28,14 @@ MATCH_IOU = 0.5
 def compute_metrics(
     dataset: CocoDataset, results: list[dict[str, Any]], info: dict[str, Any], *, max_instances: int,
     score: float = 0.9, best_score: float | None, class_agnostic: bool = False, boundary_px: float = 2.0,
+    whole_image: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """All figures of one split. NaN = undefined (null in the file).
 
     results, info: the content of predictions.json; score: the papers' threshold; best_score: the one chosen on
     the validation split (:func:`tem_seg.evaluation.calibration.counting_score`), None or NaN where there is none.
     boundary_px: see :func:`tem_seg.evaluation.boundary.agreement`; outlines are compared at best_score, else at score.
+    whole_image: also the figures of :mod:`tem_seg.evaluation.whole_image`, at the same score; masks are needed.
     The headline figures are of masks, else of rotated boxes, else of boxes: the first that both predictions and
     annotations have (``headline`` says which).
     """
@@ -69,6 +72,7 @@ def compute_metrics(
         **at_score,
         "at_iou50": at_iou50,
         "boundary": outlines,
+        "whole_image": whole_image_figures(dataset, results, score=shown) if whole_image else None,
         "false_positives_per_empty_image": _empty_images(images, score, best_score),
         "curves": {"f1": f1_curve(images), "pr": pr_curve(images)},
         **{key: main[key] for key in ("ap", "ap50", "ap75")},

@@ -11,7 +11,7 @@ from tem_seg.reporting import tables
 COLUMNS = ("figure", "paper", "n in the paper", "held against", "this run", "n here")
 WORDS = {
     "splits": "", "per_class": "", "fixed": "", "best": "score chosen on validation", "train": "training split",
-    "val": "validation split", "at_iou50": "IoU 0.5", **tables.KINDS,
+    "val": "validation split", "at_iou50": "IoU 0.5", "whole_image": "", **tables.KINDS,
 }  # fmt: skip
 """Parts of a place in metrics.json; what has no word is left out."""
 
@@ -81,7 +81,7 @@ def label(place: str, metrics: dict[str, Any]) -> str:
     ('AP, training split', 'AP, masks, hole')
     """
     *parts, last = place.split(".")
-    words = [tables.AP_COLUMNS.get(last) or tables.COUNT_COLUMNS.get(last) or last]
+    words = [{**tables.AP_COLUMNS, **tables.COUNT_COLUMNS, **tables.WHOLE_IMAGE_COLUMNS}.get(last, last)]
     for index, part in enumerate(parts):
         score = None if part == "best" else figure_at(metrics, ".".join([*parts[: index + 1], "score"]))
         words += [*_words(part), *([] if score is None else [f"score ≥ {score:.3g}"])]

@@ -20,6 +20,8 @@ SIZES = {"equivalent_diameter": "Equivalent diameter: of the circle with the par
 """Column of particles.csv (without its unit) that stands for the size, the first that is known; what it is."""
 COUNT_COLUMNS = {"score": "score ≥", "precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy",
                  "tp": "TP", "fp": "FP", "fn": "FN"}  # fmt: skip
+WHOLE_IMAGE_COLUMNS = {"image_iou": "image IoU", "instance_iou": "instance IoU", "youden": "Youden's index",
+                       "instance_iou_of_truths": "instance IoU, of each annotated"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def from_records(
 
 def metric_tables(metrics: dict[str, Any]) -> list[Table]:
     """Tables of metrics.json: AP, AP by class, precision and recall, false alarms; [] where nothing was scored."""
-    makers = (_average_precision, _per_class, _at_iou50, _outlines, _false_alarms)
+    makers = (_average_precision, _per_class, _at_iou50, _outlines, _whole_image, _false_alarms)
     return [table for make in makers if (table := make(metrics)) is not None]
 
 
@@ -131,6 +133,18 @@ def _outlines(metrics: dict[str, Any]) -> Table | None:
     return from_records(
         f"Outlines of particles found, against the true ones, within {found['width_px']:g} px. Distance: the mean way "
         "from one to the other; bias above 0: predicted too large.", columns, records, "particles",
+    )  # fmt: skip
+
+
+def _whole_image(metrics: dict[str, Any]) -> Table | None:
+    found = metrics.get("whole_image")
+    if not found:
+        return None
+    return from_records(
+        f"As paper 002's authors define them, at score ≥ {cell(found['score'], 3).text}. Image IoU and Youden's index "
+        "(recall + specificity - 1) are of pixels; instance IoU is each predicted particle's best with any annotated "
+        "one, to which a missed particle is nothing: the last column starts from the annotated ones.",
+        WHOLE_IMAGE_COLUMNS, [(f"mean of {found['n_images']} micrographs", found)], "",
     )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         return compute_metrics(
             dataset, results, info, max_instances=cfg.max_instances, score=cfg.evaluation.score, best_score=best,
             class_agnostic=cfg.evaluation.class_agnostic, boundary_px=cfg.evaluation.boundary_px,
+            whole_image=cfg.evaluation.whole_image,
         )  # fmt: skip
 
     splits = {split: figures(split) for split in loaded}
