@@ -40,11 +40,20 @@ def split_by_group(groups: Sequence[str], fraction: float) -> NDArray[np.bool_]:
     return np.array([name in held for name in groups], bool)
 
 
-def split_by_shares(names: Sequence[str], shares: Mapping[str, float]) -> list[str]:
-    """names (N,), each a group of its own → its part, a key of ``shares``; by the names alone.
+def split_by_shares(
+    names: Sequence[str], shares: Mapping[str, float], test_on: Sequence[str] | None = None
+) -> list[str]:
+    """names (N,), each a group of its own → its part, a key of ``shares`` or "test"; by the names alone.
 
-    shares: part → share, positive; they add to 1. Raises UserError for fewer names than parts.
+    shares: part → share, positive; they add to 1. test_on: names that are the part "test", the others are shared out.
+    Raises UserError for fewer names than parts, and for names to test on that there are not.
     """
+    if test_on is not None:
+        if unknown := sorted(set(test_on) - set(names)):
+            raise UserError(f"test_on names {', '.join(unknown)}, but there are {', '.join(names)}")
+        others = [name for name in names if name not in test_on]
+        shared = dict(zip(others, split_by_shares(others, shares), strict=True))
+        return [shared.get(name, "test") for name in names]
     parts = list(shares)
     if len(names) < len(parts):
         raise UserError(f"{len(names)} image(s) cannot be shared among {', '.join(parts)}")
@@ -63,3 +72,12 @@ def checked_shares(splits: Mapping[str, float] | None, reader: str) -> dict[str,
     if unknown or min(given.values(), default=0) <= 0 or abs(sum(given.values()) - 1.0) > 1e-6:
         raise UserError(f"{reader}: splits must be shares of train, val and test that add to 1, got {splits}")
     return {name: given[name] for name in ("train", "val", "test") if name in given}
+
+
+def check_named(test_on: Sequence[str] | None, shares: Mapping[str, float], reader: str) -> None:
+    """UserError where images that test are named, but none, or a share of the others is to test too."""
+    if test_on is not None and (not test_on or "test" in shares):
+        raise UserError(
+            f"{reader}: test_on={list(test_on)} with splits={dict(shares)}: name at least one image that tests, and "
+            "share the others out among train and val alone"
+        )

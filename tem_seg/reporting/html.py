@@ -15,6 +15,7 @@ from tem_seg.data import results as results_file
 from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.reporting import plots, tables
+from tem_seg.reporting.against_truth import size_tables
 from tem_seg.reporting.made import backend, made
 from tem_seg.reporting.material import Matches, Material, matched_sizes
 from tem_seg.reporting.page import page
@@ -37,10 +38,13 @@ class KeyFigure:
 
 @dataclass(frozen=True, slots=True)
 class SizeSection:
-    """All about sizes in one unit. bias: sentence on predicted minus annotated diameter, or ""."""
+    """All about sizes in one unit. against: annotated and predicted sizes side by side. bias: sentence on predicted
+    minus annotated diameter, or "".
+    """
 
     unit: str
     statistics: tables.Table
+    against: list[tables.Table]
     plots: list[Markup]
     bias: str
 
@@ -58,18 +62,19 @@ def build_report(
     matches: Matches | None,
     score: float,
     n_overlays: int = 6,
+    measurement: dict[str, Any] | None = None,
 ) -> Path:
     """Writes ``run_dir/report.html`` (atomically) and returns its path. Formats: docs/results-format.md.
 
     test, results: the test split and predictions.json. particles, truth_particles: particles.csv and
     particles_truth.csv (None without annotation). metrics: metrics.json, {} where nothing was scored. curves:
-    metrics.csv with a column ``step``, may be empty. run: run.json. matches: which annotation each prediction found
-    (see ``Matches``), None without annotation. score: threshold in [0, 1]; predictions below it are neither
-    drawn nor counted.
+    metrics.csv with a column ``step``, may be empty. run: run.json. measurement: measurement.json, {} or None where
+    nothing was measured. matches: which annotation each prediction found (see ``Matches``), None without annotation.
+    score: threshold in [0, 1]; predictions below it are neither drawn nor counted.
     Raises UserError where an image does not fit the dataset, ValueError where the arguments contradict each other.
     """
     rows = results_file.by_image(results, [image.id for image in test.images])
-    material = Material(test, rows, matches, particles, truth_particles, metrics, curves, run, score)
+    material = Material(test, rows, matches, particles, truth_particles, metrics, curves, run, score, measurement or {})
     path = run_dir / "report.html"
     write_text(path, _render(material, n_overlays))
     return path
@@ -195,7 +200,8 @@ def _size_section(material: Material, unit: str) -> SizeSection:
     pairs = matched_sizes(material, calibrated=unit == "nm")
     if len(pairs):
         drawn.append(plots.scatter(pairs, unit, LABELS[size].lower()))
-    return SizeSection(unit, tables.size_table(samples, unit, size), drawn, _bias(pairs, size))
+    compared = size_tables(material.measurement, unit)
+    return SizeSection(unit, tables.size_table(samples, unit, size), compared, drawn, _bias(pairs, size))
 
 
 def _bias(pairs: NDArray[np.float64], size: str) -> str:

@@ -16,6 +16,7 @@ from tem_seg.data.annotations import has_rotated_boxes
 from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.data.images import read_micrograph
 from tem_seg.evaluation.calibration import applied
+from tem_seg.measurement.against_truth import against_truth
 from tem_seg.measurement.arrangement import agglomerate_table, arrangement
 from tem_seg.measurement.counting import Rules
 from tem_seg.measurement.particles import Counted, counted, covered_px, write_table
@@ -36,11 +37,13 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     found, about = _measure(cfg, dataset, rows, score)
     write_table(run_dir / "particles.csv", found.particles)
     write_table(run_dir / "agglomerates.csv", agglomerate_table(found.measured))
-    truths = None
+    truths, against = None, None
     if dataset.count and dataset.has_rotated_boxes:  # upright boxes say nothing of sizes
         annotated, truths = _measure(cfg, dataset, dataset.annotations, 0.0)
         write_table(run_dir / "particles_truth.csv", annotated.particles)
+        against = against_truth(found.particles, annotated.particles, seeds.child_rng(cfg.seed, "against truth"))
     notes = {"min_score": score, "rules": _rules(cfg), "particles": about, "particles_truth": truths}
+    notes |= {"against_truth": against}
     atomic.write_json(run_dir / "measurement.json", notes)
     for effect in found.effects:
         print(f"  {effect}", flush=True)

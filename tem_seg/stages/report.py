@@ -34,6 +34,7 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
     dataset = common.needed(cfg, run_dir, "test")
     results, _ = results_file.read(run_dir / "predictions.json")
     metrics, curves = run_dir / "metrics.json", run_dir / "metrics.csv"
+    measurement = run_dir / "measurement.json"
     particles, truths = run_dir / "particles.csv", run_dir / "particles_truth.csv"
     kind = headline_of(dataset, results)
     matchings = match_dataset(dataset, results, iou_type=kind, class_agnostic=cfg.evaluation.class_agnostic)
@@ -49,4 +50,5 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
         matches=matches_of(matchings, results) if dataset.count else None,
         score=chosen_score(cfg, run_dir),
         n_overlays=cfg.report.n_overlays,
+        measurement=atomic.read_json(measurement) if measurement.is_file() else {},
     )

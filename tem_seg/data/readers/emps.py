@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.seeds import child_rng
 from tem_seg.core.types import Instances, Modality
 from tem_seg.data import rle
 from tem_seg.data.images import read_micrograph
@@ -26,6 +27,8 @@ from tem_seg.data.split import split_by_group
 
 NEEDED = ("images", "segmaps", "train.csv", "test.csv", "metadata.csv")
 SHAPES = ("spherical", "cubic", "rod", "other")
+GROUPS = ("black", "gray", "ordered_rods")
+GROUPS_FILE = Path(__file__).with_name("emps_groups.csv")
 # shapes.csv knows the sign of the contrast only: dark particles are bright field, bright ones SEM or dark field
 CONTRASTS = {"bright_field": "TEM-bright-field", "sem_or_dark_field": "SEM/dark-field"}
 MODALITIES = {"TEM-bright-field": Modality.BRIGHT_FIELD, "SEM/dark-field": Modality.UNKNOWN}
@@ -38,6 +41,9 @@ class Emps:
     are made before any filter, so an image is in the same part under every filter.
     shape: only images of that class (spherical, cubic, rod, other); modality: bright_field or sem_or_dark_field.
     Both need shapes.csv, which this project made from the masks; without it every image is of unknown modality.
+    group: only images of that group of emps_groups.csv beside this file (black, gray, ordered_rods: paper 003's, by the
+    rule of scripts/emps_groups.py). one_image: with a group, a seed: train is one image of the group's train part,
+    which the seed draws, test are all others; the validation part is left out.
     pixel_size_nm: EMPS states none, so lengths are in px unless this is given (one value for all images).
     """
 
@@ -51,10 +57,18 @@ class Emps:
         shape: str | None = None,
         modality: str | None = None,
         pixel_size_nm: float | None = None,
+        group: str | None = None,
+        one_image: int | None = None,
     ) -> None:
         for name, value, allowed in (("shape", shape, SHAPES), ("modality", modality, tuple(CONTRASTS))):
             if value is not None and value not in allowed:
                 raise UserError(f"emps: {name} must be one of {', '.join(allowed)} or null, got {value!r}")
+        if group is not None and group not in GROUPS:
+            raise UserError(f"emps: group must be one of {', '.join(GROUPS)} or null, got {group!r}")
+        if one_image is not None and group is None:
+            raise UserError(
+                f"emps: one_image={one_image} draws an image of a group: give group, or leave one_image out"
+            )
         if not 0 < validation_fraction < 1:
             raise UserError(f"emps: validation_fraction must lie between 0 and 1, got {validation_fraction}")
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
@@ -62,6 +76,9 @@ class Emps:
         self.root = Path(root)
         self.validation_fraction = validation_fraction
         self.shape, self.modality, self.pixel_size_nm = shape, modality, pixel_size_nm
+        self.group, self.one_image = group, one_image
+        if one_image is not None:
+            self.splits = ("train", "test")
 
     def identity(self) -> dict[str, Any]:
         """Parameters, the tables' bytes, and name and length of every picture."""
@@ -78,15 +95,31 @@ class Emps:
             "modality": self.modality,
             "pixel_size_nm": self.pixel_size_nm,
             "files": digest.hexdigest(),
-        }
+        } | ({} if self.group is None else {"group": self._members, "one_image": self.one_image})
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
         """Images of ``split`` in the order of their names."""
         check_split(self, split)
         table = self._table
         rows = table[(table["split"] == split) & self._selected(table)]
+        if self.one_image is not None:
+            rows = self._one_and_others(table[self._selected(table)], split)
         for name, doi, modality in zip(rows.index, rows["doi"], rows["modality"], strict=True):
             yield self._image(name, doi, modality)
+
+    def _one_and_others(self, rows: pd.DataFrame, split: str) -> pd.DataFrame:
+        """The one image of the train part that the seed draws, or all others but the validation part."""
+        places = np.flatnonzero(rows["split"] == "train")
+        if not len(places):
+            raise UserError(f"emps: no image of the train part is left to draw one from: {self.identity()}")
+        drawn = rows.index[places[child_rng(self.one_image or 0, "one image", self.group or "").integers(len(places))]]
+        return rows[rows.index == drawn] if split == "train" else rows[(rows.index != drawn) & (rows["split"] != "val")]
+
+    @cached_property
+    def _members(self) -> list[str]:
+        """Names of the group's images."""
+        table = pd.read_csv(GROUPS_FILE, usecols=["name", "group"], dtype=str)
+        return sorted(table.loc[table["group"] == self.group, "name"])
 
     def _image(self, name: str, doi: str, modality: str | None) -> tuple[dict[str, Any], Instances]:
         picture, segmap = self.root / "images" / f"{name}.png", self.root / "segmaps" / f"{name}.png"
@@ -148,6 +181,8 @@ class Emps:
             chosen &= (table["shape"] == self.shape).to_numpy()
         if self.modality:
             chosen &= (table["modality"] == CONTRASTS[self.modality]).to_numpy()
+        if self.group:
+            chosen &= table.index.isin(self._members)
         return chosen
 
     def _check_files(self) -> None:

@@ -19,7 +19,7 @@ from tem_seg.data.readers.emps import instances_of
 from tem_seg.data.readers.open_formats import open_raster
 from tem_seg.data.readers.protocol import check_split
 from tem_seg.data.readers.tiff import open_tiff
-from tem_seg.data.split import checked_shares, split_by_shares
+from tem_seg.data.split import check_named, checked_shares, split_by_shares
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 FULL_8_BIT = 255
@@ -33,6 +33,7 @@ class MaskPairs:
     images, masks: folders; masks null: the masks lie among the images and differ by mask_suffix (a.tif, a_mask.png).
     splits: share of the images in each; they must add to 1, one that is 0 or missing does not exist. Every pair is a
     group of its own: where images of one sample must stay together, write a COCO file a split instead.
+    test_on: names of the images that test, without ending; splits shares out the others.
 
     Masks (0 or black is background): label maps of 8, 16 or 32 bit, one value a particle; binary masks, one particle
     for each connected region; colour-coded ones, one colour a particle. connectivity: 8, or 4 where regions that
@@ -49,6 +50,7 @@ class MaskPairs:
         modality: str = "unknown",
         pixel_size_nm: float | None = None,
         connectivity: int = 8,
+        test_on: list[str] | None = None,
     ) -> None:
         if images is None:
             raise UserError("mask_pairs: no folder given: set dataset.reader.images=<folder of micrographs> and masks=")
@@ -57,6 +59,8 @@ class MaskPairs:
         if masks is None and not self.mask_suffix:
             raise UserError("mask_pairs: in one folder images and masks must differ by mask_suffix: give it, or masks=")
         self.shares = checked_shares(splits, "mask_pairs")
+        self.test_on = None if test_on is None else [str(name) for name in test_on]
+        check_named(self.test_on, self.shares, "mask_pairs")
         if modality not in [value.value for value in Modality]:
             raise UserError(f"mask_pairs: modality must be one of {', '.join(Modality)}, got {modality!r}")
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
@@ -74,8 +78,8 @@ class MaskPairs:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Those with a share."""
-        return tuple(self.shares)
+        """Those with a share, and test where its images are named."""
+        return (*self.shares, *([] if self.test_on is None else ["test"]))
 
     def identity(self) -> dict[str, Any]:
         """Parameters, the masks' bytes, and name and length of every image."""
@@ -85,7 +89,9 @@ class MaskPairs:
         return {
             "dataset": "mask_pairs", "splits": self.shares, "category": self.categories[0], "modality": self.modality,
             "pixel_size_nm": self.pixel_size_nm, "files": digest.hexdigest(),
-        } | ({} if self.connectivity == 8 else {"connectivity": self.connectivity})  # fmt: skip
+        } | ({} if self.connectivity == 8 else {"connectivity": self.connectivity}) | (
+            {} if self.test_on is None else {"test_on": self.test_on}
+        )  # fmt: skip
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
         """Images of ``split`` in the order of their names."""
@@ -131,7 +137,7 @@ class MaskPairs:
     @cached_property
     def _parts(self) -> list[str]:
         """Which split each pair is in; by the names alone."""
-        return split_by_shares([image.stem for image, _ in self._pairs], self.shares)
+        return split_by_shares([image.stem for image, _ in self._pairs], self.shares, self.test_on)
 
 
 def _by_stem(paths: Iterator[Path]) -> dict[str, Path]:

@@ -13,6 +13,7 @@ import yaml
 from tem_seg.core.errors import UserError
 from tem_seg.data import coco, rle
 from tem_seg.data.images import write_png
+from tem_seg.data.readers import emps
 from tem_seg.data.readers.emps import Emps, instances_of
 from tem_seg.data.readers.protocol import Reader, convert
 
@@ -76,6 +77,51 @@ def test_filters_do_not_move_images_between_splits(tiny: Path) -> None:
         ]
 
 
+@pytest.fixture
+def grouped(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images 1 to 9 are gray, image 0 is black."""
+    table = tiny / "groups.csv"
+    rows = "".join(f"i{k},{'gray' if k else 'black'},100\n" for k in range(10))
+    table.write_text("name,group,particle_grey\n" + rows)
+    monkeypatch.setattr(emps, "GROUPS_FILE", table)
+    return tiny
+
+
+def test_a_group_is_a_filter(grouped: Path) -> None:
+    everything = {split: names(Emps(grouped, 0.25), split) for split in Emps.splits}
+    for split in Emps.splits:
+        assert names(Emps(grouped, 0.25, group="gray"), split) == [n for n in everything[split] if n != "i0"]
+    assert Emps(grouped, group="gray").identity() != Emps(grouped).identity()
+
+
+def test_one_image_of_a_group_trains_and_the_others_test(grouped: Path) -> None:
+    """Every seed draws one of the train part; the validation part is neither trained nor tested on."""
+    whole = Emps(grouped, 0.25, group="gray")
+    parts = {split: set(names(whole, split)) for split in Emps.splits}
+    drawn = set()
+    for seed in range(20):
+        reader = Emps(grouped, 0.25, group="gray", one_image=seed)
+        assert reader.splits == ("train", "test")
+        (one,), others = names(reader, "train"), names(reader, "test")
+        assert set(others) == (parts["train"] | parts["test"]) - {one} and one in parts["train"]
+        assert names(Emps(grouped, 0.25, group="gray", one_image=seed), "train") == [one]
+        drawn.add(one)
+    assert drawn == parts["train"], "20 seeds reach all of five"
+
+
+def test_a_group_without_an_image_to_train_on(grouped: Path) -> None:
+    (grouped / "train.csv").write_text("".join(f"i{k}\n" for k in range(1, 8)))
+    (grouped / "test.csv").write_text("i0\ni8\ni9")
+    with pytest.raises(UserError, match="no image of the train part is left"):
+        names(Emps(grouped, group="black", one_image=0), "train")
+
+
+def test_the_table_of_groups_fits_emps() -> None:
+    table = pd.read_csv(emps.GROUPS_FILE, dtype={"name": str})
+    assert table["name"].is_unique and table["name"].str.fullmatch(r"[0-9a-f]{10}").all()
+    assert table["group"].value_counts().to_dict() == {"black": 114, "gray": 106, "ordered_rods": 12}
+
+
 def test_contrast_is_told_where_it_is_known(tiny: Path) -> None:
     shapes(tiny)
     found = {Path(i["file_name"]).stem: i["modality"] for s in Emps.splits for i, _ in Emps(tiny).read(s)}
@@ -128,6 +174,8 @@ def test_a_truncated_image(tiny: Path) -> None:
         ({"modality": "sem"}, "modality must be one of bright_field, sem_or_dark_field or null, got 'sem'"),
         ({"validation_fraction": 0.0}, "validation_fraction must lie between 0 and 1"),
         ({"pixel_size_nm": -1.0}, "pixel_size_nm must be positive"),
+        ({"group": "grey"}, "group must be one of black, gray, ordered_rods or null, got 'grey'"),
+        ({"one_image": 3}, "one_image=3 draws an image of a group: give group"),
     ],
 )
 def test_impossible_options(options: dict[str, object], message: str) -> None:

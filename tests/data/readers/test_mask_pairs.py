@@ -268,3 +268,23 @@ def test_real_sem_pairs(data_dir: Path) -> None:
     assert len(counts) == 5 and counts[0] == 97
     apart = MaskPairs(folder / "SEM", folder / "masks_manual", "_m", modality="sem", connectivity=4)
     assert sum(len(instances) for _, instances in apart.read("train")) == 637  # SOURCE.md's count
+
+
+def test_named_images_test_and_the_others_are_shared_out(pairs: Path) -> None:
+    found = reader(pairs, splits={"train": 1.0}, test_on=["i3"])
+    assert found.splits == ("train", "test") and names(found, "test") == ["i3"]
+    assert names(found, "train") == [f"i{k}" for k in range(10) if k != 3]
+    assert found.identity() != reader(pairs, splits={"train": 1.0}).identity()
+    assert reader(pairs, splits={"train": 0.5, "val": 0.5}, test_on=["i0"]).splits == ("train", "val", "test")
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [({"splits": {"train": 1.0}, "test_on": []}, "name at least one"),
+     ({"splits": {"train": 0.5, "test": 0.5}, "test_on": ["i0"]}, "among train and val alone"),
+     ({"splits": {"train": 1.0}, "test_on": ["i99"]}, "test_on names i99, but there are i0, i1"),
+     ({"splits": {"train": 1.0}, "test_on": [f"i{k}" for k in range(10)]}, "0 image")],
+)  # fmt: skip
+def test_names_to_test_on_that_cannot_be(pairs: Path, changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        names(reader(pairs, **changes), "test")
