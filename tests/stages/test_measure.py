@@ -68,6 +68,10 @@ def test_tables_and_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     lies = notes["particles_truth"]["arrangement"]["nm"]
     assert lies["agglomerates"]["by_particles"] == {"2": 1} and lies["ripley"] is None
     assert len(pd.read_csv(run_dir / "agglomerates.csv")) == 6
+    feret = notes["against_truth"]["nm"]["min_feret"]  # one of six is cut by the border
+    assert (feret["annotated"]["n"], feret["predicted"]["n"]) == (5, 5)
+    assert feret["median_relative"] == pytest.approx(11 / 12 - 1, abs=0.02)
+    assert feret["difference"]["median"]["reason"].startswith("1 images")
     assert capsys.readouterr().out == ""
 
 

@@ -86,12 +86,11 @@ class MaskPairs:
         digest = hashlib.sha256()
         for image, mask in self._pairs:
             digest.update(f"{image.name} {image.stat().st_size} {mask.name}\n".encode() + mask.read_bytes())
+        later = {"connectivity": None if self.connectivity == 8 else self.connectivity, "test_on": self.test_on}
         return {
             "dataset": "mask_pairs", "splits": self.shares, "category": self.categories[0], "modality": self.modality,
             "pixel_size_nm": self.pixel_size_nm, "files": digest.hexdigest(),
-        } | ({} if self.connectivity == 8 else {"connectivity": self.connectivity}) | (
-            {} if self.test_on is None else {"test_on": self.test_on}
-        )  # fmt: skip
+        } | {key: value for key, value in later.items() if value is not None}  # fmt: skip
 
     def read(self, split: str) -> Iterator[tuple[dict[str, Any], Instances]]:
         """Images of ``split`` in the order of their names."""
