@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.timeout(600)
@@ -56,3 +58,22 @@ def test_what_learns_nothing_says_so_and_predicts(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "particles.csv").is_file() and (tmp_path / "run" / "report.html").is_file()
     if found["results"]:
         assert {"bbox", "score", "segmentation", "image_id", "category_id"} <= set(found["results"][0])
+
+
+@pytest.mark.parametrize("model", ["multires_unet", "stardist"])
+def test_micrographs_smaller_than_the_networks_stride_and_without_contrast(tmp_path: Path, model: str) -> None:
+    """Six of 20 × 24 px, all of one grey, a particle of one class in each: nothing can be learnt, nothing fails."""
+    label = np.zeros((20, 24), np.uint8)
+    label[5:15, 6:18] = 1
+    for folder, values in (("images", np.full((20, 24), 128, np.uint8)), ("masks", label)):
+        (tmp_path / folder).mkdir()
+        for k in range(6):
+            assert cv2.imwrite(str(tmp_path / folder / f"{k}.png"), values)
+    said = run(
+        tmp_path, f"model={model}", f"run_dir={tmp_path / 'run'}", "dataset=mask_pairs", "evaluation.whole_image=true",
+        f"dataset.reader.images={tmp_path / 'images'}", f"dataset.reader.masks={tmp_path / 'masks'}",
+        "dataset.reader.splits={train: 0.34, val: 0.33, test: 0.33}",
+    )  # fmt: skip
+    assert said.returncode == 0 and not said.stderr.strip(), said.stderr
+    whole = read(tmp_path / "run" / "metrics.json")["whole_image"]
+    assert whole["n_images"] == 2 and 0 <= whole["image_iou"] <= 1

@@ -113,7 +113,10 @@ class Emps:
         if not len(places):
             raise UserError(f"emps: no image of the train part is left to draw one from: {self.identity()}")
         drawn = rows.index[places[child_rng(self.one_image or 0, "one image", self.group or "").integers(len(places))]]
-        return rows[rows.index == drawn] if split == "train" else rows[(rows.index != drawn) & (rows["split"] != "val")]
+        here = np.asarray(rows.index == drawn)
+        wanted = here if split == "train" else ~here & (rows["split"] != "val").to_numpy()
+        found: pd.DataFrame = rows[wanted]
+        return found
 
     @cached_property
     def _members(self) -> list[str]:
