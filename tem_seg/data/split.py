@@ -65,19 +65,20 @@ def split_by_shares(
     return [str(part) for part in found]
 
 
-def checked_shares(splits: Mapping[str, float] | None, reader: str) -> dict[str, float]:
-    """Shares of train, val and test, in this order, without those of 0; UserError where they do not add to 1."""
+def checked_shares(
+    splits: Mapping[str, float] | None, reader: str, test_on: Sequence[str] | None = None
+) -> dict[str, float]:  # fmt: skip
+    """Shares of train, val and test, in this order, without those of 0; UserError where they do not add to 1.
+
+    test_on: images that test by their names; UserError without any, or where a share is to test too.
+    """
     given = {name: float(share) for name, share in (splits or {"train": 1.0}).items() if share}
     unknown = sorted(set(given) - {"train", "val", "test"})
     if unknown or min(given.values(), default=0) <= 0 or abs(sum(given.values()) - 1.0) > 1e-6:
         raise UserError(f"{reader}: splits must be shares of train, val and test that add to 1, got {splits}")
-    return {name: given[name] for name in ("train", "val", "test") if name in given}
-
-
-def check_named(test_on: Sequence[str] | None, shares: Mapping[str, float], reader: str) -> None:
-    """UserError where images that test are named, but none, or a share of the others is to test too."""
-    if test_on is not None and (not test_on or "test" in shares):
+    if test_on is not None and (not test_on or "test" in given):
         raise UserError(
-            f"{reader}: test_on={list(test_on)} with splits={dict(shares)}: name at least one image that tests, and "
-            "share the others out among train and val alone"
+            f"{reader}: test_on={list(test_on)} with splits={given}: name at least one image that tests, and share the "
+            "others out among train and val alone"
         )
+    return {name: given[name] for name in ("train", "val", "test") if name in given}

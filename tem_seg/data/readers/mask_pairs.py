@@ -19,7 +19,7 @@ from tem_seg.data.readers.emps import instances_of
 from tem_seg.data.readers.open_formats import open_raster
 from tem_seg.data.readers.protocol import check_split
 from tem_seg.data.readers.tiff import open_tiff
-from tem_seg.data.split import check_named, checked_shares, split_by_shares
+from tem_seg.data.split import checked_shares, split_by_shares
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 FULL_8_BIT = 255
@@ -58,18 +58,16 @@ class MaskPairs:
         self.mask_suffix = mask_suffix if mask_suffix is not None else "_mask" if masks is None else ""
         if masks is None and not self.mask_suffix:
             raise UserError("mask_pairs: in one folder images and masks must differ by mask_suffix: give it, or masks=")
-        self.shares = checked_shares(splits, "mask_pairs")
         self.test_on = None if test_on is None else [str(name) for name in test_on]
-        check_named(self.test_on, self.shares, "mask_pairs")
+        self.shares = checked_shares(splits, "mask_pairs", self.test_on)
         if modality not in [value.value for value in Modality]:
             raise UserError(f"mask_pairs: modality must be one of {', '.join(Modality)}, got {modality!r}")
         if pixel_size_nm is not None and not 0 < pixel_size_nm < float("inf"):
             raise UserError(f"mask_pairs: pixel_size_nm must be positive, got {pixel_size_nm}")
         if connectivity not in (4, 8):
             raise UserError(f"mask_pairs: connectivity must be 4 or 8, got {connectivity!r}")
-        self.connectivity = connectivity
         self.categories: tuple[str, ...] = (category,)
-        self.modality, self.pixel_size_nm = modality, pixel_size_nm
+        self.modality, self.pixel_size_nm, self.connectivity = modality, pixel_size_nm, connectivity
 
     @property
     def root(self) -> Path:
