@@ -150,6 +150,7 @@ def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, A
     if rundir.removed(run_dir):
         raise FileNotFoundError(run_dir)
     print(f"{stage.value} …", flush=True)
+    provenance.begin_peak_memory()
     start = time.perf_counter()
     module = importlib.import_module(f"tem_seg.stages.{stage.value}")
     with team.training(cfg, run_dir) if stage is Stage.train else nullcontext():

@@ -24,7 +24,7 @@ DISCS = ((30, 30, 14), (60, 80, 20), (30, 115, 9))
 FAMILIES: dict[str, Callable[[], Any]] = {
     "unet": lambda: Unet(backbone="resnet18", decoder_channels=(16, 16, 8, 8, 8)),
     "multires_unet": lambda: MultiresUnet(width=4),
-    "stardist": lambda: Stardist(depth=2, width=4, features=8),
+    "stardist": lambda: Stardist(depth=1, width=4, features=8, grid=4),
     "classical": Classical,
 }
 
