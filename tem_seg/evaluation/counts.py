@@ -21,14 +21,13 @@ def count_figures(images: Iterable[Matching], score: float) -> dict[str, Any]:
     predicted = np.array([np.count_nonzero(m.scores >= score) for m in matchings], np.float64)
     truths = np.array([m.n_truths for m in matchings], np.float64)
     some = truths > 0
-    known = bool(some.any())
+    total = 100 * (predicted.sum() / truths.sum() - 1) if some.any() else np.nan
+    each = 100 * np.abs(predicted[some] / truths[some] - 1).mean() if some.any() else np.nan
     return {
         "score": score,
         "predicted": int(predicted.sum()),
         "truths": int(truths.sum()),
-        "error_percent": float(100 * (predicted.sum() / truths.sum() - 1)) if known else float("nan"),
-        "image_error_percent": float(100 * np.abs(predicted[some] / truths[some] - 1).mean())
-        if known
-        else float("nan"),
+        "error_percent": float(total),
+        "image_error_percent": float(each),
         "n_images": int(some.sum()),
     }
