@@ -19,8 +19,8 @@ from tem_seg.models.dense.base import DenseModel
 from tem_seg.models.dense.factory import MultiresUnet, Stardist, Unet
 from tem_seg.models.dense.stardist import StarModel
 
-SIZE = (96, 144)
-DISCS = ((30, 30, 14), (60, 80, 20), (30, 115, 9))
+SIZE = (64, 96)
+DISCS = ((20, 20, 9), (40, 58, 13), (18, 82, 7))
 FAMILIES: dict[str, Callable[[], Any]] = {
     "unet": lambda: Unet(backbone="resnet18", decoder_channels=(16, 16, 8, 8, 8)),
     "multires_unet": lambda: MultiresUnet(width=4),
