@@ -180,11 +180,21 @@ def _choice_faults(cfg: DictConfig) -> Iterator[str]:
         yield "dataset.read chooses splits of a reader beside drawn ones: it needs both dataset=… and recipe=…"
     for split in sorted(set(cfg.dataset.read or ()) - set(SPLITS)):
         yield f"dataset.read names an unknown split '{split}' ({nearest(split, SPLITS)})"
+    yield from _ensemble_faults(cfg)
     yield from _output_faults(cfg)
     upright = OmegaConf.select(cfg, "model.masks") is False and not OmegaConf.select(cfg, "model.rotated")
     if Stage.measure in cfg.stages and upright:
         others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
         yield f"a model of upright boxes has no sizes to measure: choose another, or give stages=[{others}]"
+
+
+def _ensemble_faults(cfg: DictConfig) -> Iterator[str]:
+    named = cfg.prediction.ensemble
+    if named is not None and not named:
+        yield "prediction.ensemble is empty: name checkpoints, or leave it out"
+    if named and Stage.train in cfg.stages:
+        others = ",".join(stage.value for stage in cfg.stages if stage != Stage.train)
+        yield f"prediction.ensemble predicts with models that are trained: give stages=[{others}]"
 
 
 def _output_faults(cfg: DictConfig) -> Iterator[str]:

@@ -234,6 +234,9 @@ class PredictionConfig:
     """The most particles that the model returns of a tile, or of an untiled micrograph; null: max_instances."""
     augment: Augment = Augment.none
     """Looks at each micrograph: none (one), flip (and mirrored), dihedral (mirrored and turned by quarters: eight)."""
+    ensemble: list[str] | None = None
+    """Checkpoints (or starter) that predict together, of any families with the same classes, instead of the run's own
+    model (docs/models.md); null: none. Without the train stage."""
     train_images: int = 24
     """Training micrographs predicted beside validation and test, so that overfitting shows."""
 

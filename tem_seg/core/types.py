@@ -143,8 +143,10 @@ class Prediction:
     masks: N RLEs, or None for a model without masks. rotated_boxes (N, 5) float32 [cx, cy, w, h, angle_deg], or None.
     contours: N outlines (K, 2) float32 x, y px between pixels, not closed, K = 0 where a mask is empty; or None.
     edge_sd_px (N,) float32: how far the outline may lie from the true edge, standard deviation, NaN where unknown; or
-    None. agreement (N,) float32 in (0, 1]: share of the looks (mirrored, turned) that see the particle, or None for one
-    look. capped: the model returned as many as it may (max_instances), so some may be missing.
+    None. agreement (N,) float32 in (0, 1]: share of the looks (mirrored, turned), or of an ensemble's members, that see
+    the particle; None for one look of one model. agreement_iou (N,) float32 in [0, 1]: of an ensemble, the mean IoU
+    between those members, NaN where it is one alone; else None. capped: the model returned as many as it may
+    (max_instances), so some may be missing.
     """
 
     boxes: NDArray[np.float32]
@@ -155,6 +157,7 @@ class Prediction:
     contours: list[NDArray[np.float32]] | None = None
     edge_sd_px: NDArray[np.float32] | None = None
     agreement: NDArray[np.float32] | None = None
+    agreement_iou: NDArray[np.float32] | None = None
     capped: bool = False
 
     def __post_init__(self) -> None:
@@ -167,10 +170,10 @@ class Prediction:
             raise ValueError(f"{count} scores, but rotated_boxes {self.rotated_boxes.shape}")
         if self.contours is not None and len(self.contours) != count:
             raise ValueError(f"{count} scores, but {len(self.contours)} contours")
-        if self.edge_sd_px is not None and self.edge_sd_px.shape != (count,):
-            raise ValueError(f"{count} scores, but edge_sd_px {self.edge_sd_px.shape}")
-        if self.agreement is not None and self.agreement.shape != (count,):
-            raise ValueError(f"{count} scores, but agreement {self.agreement.shape}")
+        for name in ("edge_sd_px", "agreement", "agreement_iou"):
+            values = getattr(self, name)
+            if values is not None and values.shape != (count,):
+                raise ValueError(f"{count} scores, but {name} {values.shape}")
 
     def __len__(self) -> int:
         return len(self.scores)

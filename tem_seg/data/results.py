@@ -30,13 +30,12 @@ def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -
             row["segmentation"] = prediction.masks[index]
         if prediction.contours is not None:
             row["contour"] = np.round(prediction.contours[index].astype(np.float64), 1).tolist()
-        if prediction.edge_sd_px is not None:
-            spread = float(prediction.edge_sd_px[index])
-            row["edge_sd_px"] = round(spread, 3) if np.isfinite(spread) else None
+        for key in ("edge_sd_px", "agreement", "agreement_iou"):
+            if (values := getattr(prediction, key)) is not None:
+                value = float(values[index])
+                row[key] = round(value, 3) if np.isfinite(value) else None
         if prediction.rotated_boxes is not None:
             row["rotated_box"] = [round(float(v), 3) for v in prediction.rotated_boxes[index]]
-        if prediction.agreement is not None:
-            row["agreement"] = round(float(prediction.agreement[index]), 3)
         rows.append(row)
     return rows
 

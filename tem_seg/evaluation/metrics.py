@@ -11,6 +11,7 @@ from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results import capped_flags, images_named
 from tem_seg.evaluation.boundary import boundary_figures
 from tem_seg.evaluation.coco_ap import average_precision
+from tem_seg.evaluation.counts import count_figures
 from tem_seg.evaluation.inputs import IouType, is_crowd, kinds_of
 from tem_seg.evaluation.matching import (
     Matching,
@@ -34,7 +35,8 @@ def compute_metrics(
 
     results, info: the content of predictions.json; score: the papers' threshold; best_score: the one chosen on
     the validation split (:func:`tem_seg.evaluation.calibration.counting_score`), None or NaN where there is none.
-    boundary_px: see :func:`tem_seg.evaluation.boundary.agreement`; outlines are compared at best_score, else at score.
+    boundary_px: see :func:`tem_seg.evaluation.boundary.agreement`; outlines are compared, and
+    particles counted, at best_score, else at score.
     whole_image: also the figures of :mod:`tem_seg.evaluation.whole_image`, at the same score; masks are needed.
     The headline figures are of masks, else of rotated boxes, else of boxes: the first that both predictions and
     annotations have (``headline`` says which).
@@ -71,6 +73,7 @@ def compute_metrics(
         **blocks,
         **at_score,
         "at_iou50": at_iou50,
+        "counts": count_figures(images, shown),
         "boundary": outlines,
         "whole_image": whole_image_figures(dataset, results, score=shown) if whole_image else None,
         "false_positives_per_empty_image": _empty_images(images, score, best_score),

@@ -1,9 +1,9 @@
-"""Several predictions of one micrograph → one: at several magnifications, mirrored and turned."""
+"""Several predictions of one micrograph → one: at several magnifications, mirrored and turned, by several models."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,31 +55,85 @@ def agreed(looks: Sequence[Prediction], threshold: float) -> Prediction:
     Its place, mask, outline and all else stay those of its highest score, so that they go on fitting each other.
     What else repeats it is dropped.
     """
-    looks = [without_repetitions(look, threshold) for look in looks]
-    pooled = concatenate(looks)
-    order = np.argsort(-pooled.scores, kind="stable")
-    pooled, look = keep(pooled, order), np.repeat(np.arange(len(looks)), [len(found) for found in looks])[order]
-    neighbours = _neighbours(pooled, look, threshold)
-    free = np.ones(len(pooled), bool)
-    winners, scores, shares = [], [], []
-    for winner in range(len(pooled)):
-        if not free[winner]:
-            continue
-        alike = [other for other in neighbours.get(winner, []) if free[other]]
-        members = {int(look[other]): other for other in reversed(alike) if look[other] != look[winner]}
-        free[[winner, *alike]] = False
-        winners.append(winner)
-        scores.append(pooled.scores[[winner, *members.values()]].mean(dtype=np.float64))
-        shares.append((1 + len(members)) / len(looks))
-    chosen = keep(pooled, np.array(winners, np.int64))
-    means, agreement = np.array(scores, np.float32), np.array(shares, np.float32)
+    pooled, look, cover = _pooled(looks, threshold)
+    groups = list(_groups(cover, pooled.labels, look, threshold))
+    chosen = keep(pooled, np.array([group[0] for group in groups], np.int64))
+    means = np.array([pooled.scores[group].mean(dtype=np.float64) for group in groups], np.float32)
+    agreement = np.array([len(group) / len(looks) for group in groups], np.float32)
     return by_score(dataclasses.replace(chosen, scores=means, agreement=agreement))
 
 
-def _neighbours(pooled: Prediction, look: Index, threshold: float) -> dict[int, list[int]]:
+def voted(members: Sequence[Prediction], threshold: float) -> Prediction:
+    """Predictions of one micrograph by several models → one, in which each particle is as sure as they agree on it.
+
+    Particles are brought together as by :func:`agreed`. The score is the mean over all members, 0 for those that miss
+    it; ``agreement`` is the share of those that find it, ``agreement_iou`` their mean pairwise IoU. Place, mask,
+    outline and all else are those of the member that agrees best with the others (of equals the surest), so that they
+    go on fitting each other: only masks come this far, no soft ones, and an average of two masks is undecided wherever
+    they differ.
+    """
+    pooled, member, cover = _pooled(members, threshold)
+    groups = list(_groups(cover, pooled.labels, member, threshold))
+    fits = _fits(cover, groups)
+    typical = [group[fit.sum(axis=1).argmax()] for group, fit in zip(groups, fits, strict=True)]
+    sums = np.array([pooled.scores[group].sum(dtype=np.float64) for group in groups])
+    return by_score(
+        dataclasses.replace(
+            keep(pooled, np.array(typical, np.int64)),
+            scores=(sums / len(members)).astype(np.float32),
+            agreement=np.array([len(group) / len(members) for group in groups], np.float32),
+            agreement_iou=np.array([_mean_pairwise(fit) for fit in fits], np.float32),
+        )
+    )
+
+
+def _pooled(looks: Sequence[Prediction], threshold: float) -> tuple[Prediction, Index, Cover]:
+    """All that any look sees, each once a look: in descending score, of which look each is, and what they cover.
+
+    Equal scores stand in the order of their boxes, so that the order of the looks plays no part.
+    """
+    looks = [without_repetitions(look, threshold) for look in looks]
+    together = concatenate(looks)
+    order = np.lexsort((*together.boxes.T, -together.scores))
+    pooled = keep(together, order)
+    return pooled, np.repeat(np.arange(len(looks)), [len(found) for found in looks])[order], cover_of(pooled)
+
+
+def _groups(cover: Cover, labels: Index, look: Index, threshold: float) -> Iterator[Index]:
+    """Particles that are the same one, at most one a look: the surest first."""
+    neighbours = _neighbours(cover, labels, threshold)
+    free = np.ones(len(labels), bool)
+    for winner in range(len(labels)):
+        if free[winner]:
+            alike = [other for other in neighbours.get(winner, []) if free[other]]
+            members = {int(look[other]): other for other in reversed(alike) if look[other] != look[winner]}
+            free[[winner, *alike]] = False
+            yield np.array([winner, *sorted(members.values())], np.int64)
+
+
+def _fits(cover: Cover, groups: Sequence[Index]) -> list[NDArray[np.float64]]:
+    """Of each group of K: IoU (K, K) of each with each, 1 with itself. One look at the cover for all groups."""
+    first, second = (
+        np.concatenate([np.zeros(0, np.int64), *(group[np.triu_indices(len(group), 1)[k]] for group in groups)])
+        for k in (0, 1)
+    )
+    ends = np.cumsum([len(group) * (len(group) - 1) // 2 for group in groups])
+    fits = []
+    for group, values in zip(groups, np.split(iou(cover, first, second), ends[:-1]), strict=bool(groups)):
+        fit = np.eye(len(group))
+        fit[np.triu_indices(len(group), 1)] = values
+        fits.append(np.maximum(fit, fit.T))
+    return fits
+
+
+def _mean_pairwise(fit: NDArray[np.float64]) -> float:
+    pairs = fit[np.triu_indices(len(fit), 1)]
+    return float(pairs.mean()) if len(pairs) else float("nan")
+
+
+def _neighbours(cover: Cover, labels: Index, threshold: float) -> dict[int, list[int]]:
     """For each particle the later ones that repeat it, in descending IoU."""
-    cover = cover_of(pooled)
-    first, second = repetitions(cover, pooled.labels, threshold)
+    first, second = repetitions(cover, labels, threshold)
     order = np.lexsort((-iou(cover, first, second), first))
     found: dict[int, list[int]] = {}
     for winner, other in zip(first[order].tolist(), second[order].tolist(), strict=True):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -32,6 +33,10 @@ VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
     "dihedral": tuple((turns, mirrored) for mirrored in (False, True) for turns in range(4)),
 }
 """How a micrograph is shown: quarter turns counter-clockwise, after mirroring left–right or not."""
+
+
+See = Callable[[NDArray[np.float32]], Prediction]
+"""Pixels (H, W) in [0, 1], normalised as in training → what is seen in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +133,16 @@ class Predicted:
 
 
 def predict_images(model: SegmentationModel, dataset: CocoDataset, predictor: Predictor) -> Iterator[Predicted]:
-    """Predicts a dataset, one micrograph at a time: nothing of the ones before is held."""
-    model.eval()
+    """Predicts a dataset with a model, one micrograph at a time: nothing of the ones before is held."""
+    return images_seen(partial(predictor, model.eval()), dataset)
+
+
+def images_seen(see: See, dataset: CocoDataset) -> Iterator[Predicted]:
+    """As :func:`predict_images`, with whatever makes a Prediction of a micrograph's pixels."""
     for image in dataset.images:
         pixels = normalise(read_micrograph(image.path).pixels)
         start = time.perf_counter()
-        prediction = predictor(model, pixels)
+        prediction = see(pixels)
         seconds = time.perf_counter() - start
         rows = to_results(_within(prediction, len(dataset.category_ids)), image.id, dataset.category_ids)
         yield Predicted(image.id, rows, prediction.capped, seconds)

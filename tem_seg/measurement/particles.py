@@ -25,8 +25,10 @@ AROUND = {"nearest_edge": 1, "nearest_centre": 1}
 NEIGHBOURS = ("touches_particle", "overlaps", "agglomerate")
 GREY = ("grey_mean", "grey_background")
 KEYS = ("image_id", "image", "particle", "category", "score")
-CARRIED = ("confidence", "edge_sd_px")
-"""What results may say of themselves once they have been calibrated (evaluation.calibration.applied)."""
+AGREEMENT = ("agreement", "agreement_iou")
+"""What results may say of the looks, or members of an ensemble, that found them."""
+CARRIED = ("confidence", *AGREEMENT, "edge_sd_px")
+"""What results may say of themselves: confidence and edges once they have been calibrated (evaluation.calibration)."""
 Rows = Mapping[int, Sequence[Row]]
 Pixels = Callable[[ImageRecord], NDArray[np.float32]]
 
@@ -67,9 +69,9 @@ def particle_table(
     (annotations have no score and stay). Empty masks are no particles. ``particle`` is the place, from 1, in the
     image's list as given. Lengths are in nm where the image's pixel size is known, else in px; a table that mixes both
     has both sets of columns, NaN where not applicable. Calibrated results add ``confidence`` and the length
-    ``edge_sd``. pixels: an image's micrograph (H, W), for the columns of grey levels. rules: masks of several particles
-    are looked for and split, and neighbours are large enough, as they say; all particles stay in the table, with
-    weight 1 (:func:`counted` applies the rest).
+    ``edge_sd``, those of several looks or models their agreement. pixels: an image's micrograph (H, W), for the columns
+    of grey levels. rules: masks of several particles are looked for and split, and neighbours are large enough, as they
+    say; all particles stay in the table, with weight 1 (:func:`counted` applies the rest).
     """
     images = [image for image in dataset.images if image.id in rows]
     if unknown := sorted(set(rows) - {image.id for image in images}):
@@ -88,7 +90,7 @@ def _columns(units: list[str], carried: set[str], rules: Rules, grey: bool) -> l
     names = [*LENGTHS, *(["edge_sd"] if "edge_sd_px" in carried else []), *AROUND]
     lengths = [_column(name, unit) for unit in ("nm", "px") if unit in (units or ["px"]) for name in names]
     keys = [*KEYS[:3], *({"split": ["part"], "exclude": ["parts"]}.get(rules.aggregated, [])), *KEYS[3:]]
-    keys += ["confidence"] if "confidence" in carried else []
+    keys += [name for name in ("confidence", *AGREEMENT) if name in carried]
     return [*keys, *lengths, *SHAPES, *NEIGHBOURS, *(GREY if grey else ()), "weight", "pixel_size_nm",
             "pixel_size_source"]  # fmt: skip
 
@@ -112,7 +114,7 @@ def _measure_image(
         "pixel_size_source": image.pixel_size_source,
     }
     carried = {key: _numbers(key, own) for key in ("score", *CARRIED)}
-    columns |= {"score": carried["score"], "confidence": carried["confidence"]}
+    columns |= {name: carried[name] for name in ("score", "confidence", *AGREEMENT)}
     columns[_column("edge_sd", unit)] = carried["edge_sd_px"] * scale
     powers = LENGTHS | AROUND
     columns |= {_column(name, unit): measured[f"{name}_px"] * scale**power for name, power in powers.items()}

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from tem_seg.reporting import tables
-from tem_seg.reporting.compared import MISSING, Group, RunFiles, comparability, reference
-from tem_seg.reporting.material import matched_sizes
-
-Value = Callable[[RunFiles], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One row. better: 1 more is better, -1 less is, 0 neither. decimals None: 4 digits. tested: depends on the
-    micrographs that were tested."""
-
-    label: str
-    value: Value
-    better: int = 0
-    decimals: int | None = 3
-    tested: bool = True
+from tem_seg.reporting.compare_rows import COST, Figure, detection, sizes
+from tem_seg.reporting.compared import MISSING, Group, comparability, reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,7 @@ class FigureTable:
 def figure_tables(groups: Sequence[Group]) -> list[FigureTable]:
     """Detection, sizes and cost; rows and tables without a single value are left out."""
     runs = [run for group in groups for run in group.runs]
-    parts = [("Detection", _detection(runs)), ("Sizes", _sizes(runs)), ("Cost", _COST)]
+    parts = [("Detection", detection(runs)), ("Sizes", sizes(runs)), ("Cost", COST)]
     found = []
     for title, figures in parts:
         rows = [(figure.label, _row(figure, groups)) for figure in figures]
@@ -110,106 +94,3 @@ def beyond_chance(one: np.ndarray, other: np.ndarray) -> bool:
     if min(len(one), len(other)) < 2 or not (one.std() or other.std()):
         return False
     return bool(stats.ttest_ind(one, other, equal_var=False).pvalue < 0.05)
-
-
-# ------------------------------------------------------------------------------------------------- which rows
-
-
-def _at(*path: str) -> Value:
-    """A number of metrics.json by its place; None where it is missing or undefined."""
-
-    def value(run: RunFiles) -> float | None:
-        found: Any = run.metrics
-        for key in path:
-            found = found.get(key) if isinstance(found, dict) else None
-        return float(found) if isinstance(found, (int, float)) else None
-
-    return value
-
-
-def _detection(runs: Sequence[RunFiles]) -> list[Figure]:
-    headlines = list(dict.fromkeys(tables.headline(run.metrics) for run in runs if run.metrics))
-    figures = [
-        Figure(f"{name}, {tables.KINDS[kind]}", _at(kind, key), 1)
-        for kind in headlines for key, name in tables.AP_COLUMNS.items()
-    ]  # fmt: skip
-    figures += [
-        Figure(f"AP, {name}", _at(kind, "ap"), 1) for kind, name in tables.KINDS.items() if kind not in headlines
-    ]
-    for key, name in (("f1", "F1"), ("precision", "Precision"), ("recall", "Recall")):
-        figures.append(Figure(f"{name}, score chosen on validation", _at("at_iou50", "best", key), 1))
-    return [
-        *figures,
-        Figure("that score", _at("at_iou50", "best", "score")),
-        Figure("F1, the papers' score", _at("at_iou50", "fixed", "f1"), 1),
-        Figure("False positives per empty micrograph", _at("false_positives_per_empty_image", "best"), -1),
-        Figure("Boundary IoU of particles found", _at("boundary", "iou"), 1),
-        Figure("Outlines too large by, px", _at("boundary", "bias_px"), 0),
-        Figure("Calibration error of scores", _at("calibration", "ece_after"), -1),
-    ]
-
-
-def _sizes(runs: Sequence[RunFiles]) -> list[Figure]:
-    figures = [
-        Figure("Particles measured", lambda run: float(len(run.particles)) if len(run.particles) else None, 0, None)
-    ]
-    for unit in tables.size_units(*(run.particles for run in runs), *(run.truth_particles for run in runs)):
-        known = [run.particles for run in runs if len(tables.size_units(run.particles))]
-        size = tables.size_of(known[0], unit) if known else "equivalent_diameter"
-        name = {"equivalent_diameter": "diameter", "max_feret": "length"}[size]
-        column = f"{size}_{unit}"
-        figures += [
-            Figure(f"Median {name}, {unit}", _quantile("particles", column, np.median), 0, None),
-            Figure(f"Median {name} as annotated, {unit}", _quantile("truth_particles", column, np.median), 0, None),
-            Figure(f"SD of the {name}, {unit}", _quantile("particles", column, _sd), 0, None),
-            Figure(f"SD as annotated, {unit}", _quantile("truth_particles", column, _sd), 0, None),
-            Figure(f"Predicted {name} too large by, % (median of matched, {unit})", _error(unit, np.median), 0, 1),
-            Figure(f"Scatter of it, % (SD, {unit})", _error(unit, _sd), -1, 1),
-        ]
-    return figures
-
-
-def _sd(values: np.ndarray) -> float:
-    return float(values.std(ddof=1)) if len(values) > 1 else np.nan
-
-
-def _quantile(table: str, column: str, of: Callable[[np.ndarray], Any]) -> Value:
-    """A statistic of a column of particles.csv, border particles left out."""
-
-    def value(run: RunFiles) -> float | None:
-        sample = tables.values(getattr(run, table), column)
-        return float(of(sample)) if len(sample) else None
-
-    return value
-
-
-def _error(unit: str, of: Callable[[np.ndarray], Any]) -> Value:
-    """A statistic of predicted over annotated size, % off."""
-
-    def value(run: RunFiles) -> float | None:
-        pairs = matched_sizes(run.material, calibrated=unit == "nm") if run.material else np.zeros((0, 2))
-        return float(of(100.0 * (pairs[:, 1] / pairs[:, 0] - 1.0))) if len(pairs) else None
-
-    return value
-
-
-def _stage(name: str, key: str, scale: float = 1.0) -> Value:
-    def value(run: RunFiles) -> float | None:
-        found = ((run.run.get("stages") or {}).get(name) or {}).get(key)
-        return None if found is None else float(found) * scale
-
-    return value
-
-
-def _pace(run: RunFiles) -> float | None:
-    found = run.info.get("seconds_per_image")
-    return None if found is None else float(found)
-
-
-_COST = [
-    Figure("Training, minutes", _stage("train", "wall_s", 1 / 60), -1, 1, tested=False),
-    Figure("Parameters that train, millions", _stage("train", "trainable_m"), 0, 2, tested=False),
-    Figure("Parameters, millions", _stage("train", "parameters_m"), 0, 2, tested=False),
-    Figure("Peak memory of training, GB", _stage("train", "peak_memory_gb"), -1, 2, tested=False),
-    Figure("Prediction, seconds a micrograph", _pace, -1, 2),
-]

@@ -126,15 +126,21 @@ def _without_seeds(settings: Mapping[str, str]) -> dict[str, str]:
 
 def _names(experiment: str, kinds: Sequence[Mapping[str, str]]) -> list[str]:
     """The experiment, and where there are several of it, what each sets that the others do not."""
+    return [f"{experiment}: {told}" if told else experiment for told in _told_apart(kinds)]
+
+
+def _told_apart(kinds: Sequence[Mapping[str, str]]) -> list[str]:
+    """Of each what it sets that the others do not; some that share that (a class) are told apart among themselves."""
     told_by = {tuple(kind.get(key) for kind in kinds): key for key in reversed(differing(kinds)) if key != "name"}
     keys = list(reversed(told_by.values()))  # of settings that go together, the first
     shown = _telling(keys, kinds)
     more = ", …" if len(keys) > len(shown) else ""
-    names = []
-    for kind in kinds:
-        told = ", ".join(f"{_short(key, keys)}={value_text(kind.get(key))}" for key in shown)
-        names.append(f"{experiment}: {told}{more}" if told else experiment)
-    return names
+    told = [", ".join(f"{_short(key, keys)}={value_text(kind.get(key))}" for key in shown) for kind in kinds]
+    for shared in {text for text in told if 1 < told.count(text) < len(kinds)}:
+        places = [place for place, text in enumerate(told) if text == shared]
+        for place, own in zip(places, _told_apart([kinds[place] for place in places]), strict=True):
+            told[place] = f"{shared}, {own}"
+    return [text + more if text else text for text in told]
 
 
 def _telling(keys: Sequence[str], kinds: Sequence[Mapping[str, str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,56 +11,56 @@ from omegaconf import DictConfig, OmegaConf
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results_writer import ResultsWriter
-from tem_seg.inference.predict import Predictor, predict_images, prediction_info
-from tem_seg.models import checkpoint
+from tem_seg.inference.predict import Predictor, images_seen, prediction_info
+from tem_seg.models import checkpoint, restore
 from tem_seg.models.contract import SegmentationModel
-from tem_seg.stages import common
+from tem_seg.stages import common, members
 from tem_seg.stages.common import PREDICTION_FILES
+from tem_seg.stages.members import Ready
 from tem_seg.training.fit import last_checkpoint, resolve_precision
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Predicts validation, some training and all test micrographs."""
     common.set_threads(cfg)
-    model, about, path = _model(cfg, run_dir)
-    named = str(path) if path else None
     precision = resolve_precision(cfg.trainer.precision)
-    look = common.predictor(cfg, precision, about)
-    carried = _carried(about, look)
+    ready = members.together(cfg, precision) if cfg.prediction.ensemble else _own(cfg, run_dir, precision)
     flags: list[str] = []
     for split, name in PREDICTION_FILES.items():
         dataset = common.dataset(cfg, run_dir, split)
         if dataset is None:
             continue
         dataset = dataset.subset(cfg.prediction.train_images) if split == "train" else dataset
-        _check_classes(about["categories"], dataset.categories, cfg.evaluation.class_agnostic)
-        known = {
-            "split": split,
-            "checkpoint": named,
-            "backend": about["backend"],
-            "model_categories": about["categories"],
-            **carried,
-        }
-        info = _predict(model, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
+        _check_classes(ready.categories, dataset.categories, cfg.evaluation.class_agnostic)
+        settings = OmegaConf.to_container(cfg.model, resolve=True)
+        info = _predict(ready, dataset, run_dir / name, {"split": split} | ready.known, settings)
         flags += [flag if split == "test" else f"{split}: {flag}" for flag in info["red_flags"]]
-    return {"backend": about["backend"], "precision": precision, "checkpoint": named, "red_flags": flags}
+    named = {key: ready.known[key] for key in ("backend", "checkpoint", "ensemble") if key in ready.known}
+    return named | {"precision": precision, **ready.size, "red_flags": flags}
+
+
+def _own(cfg: DictConfig, run_dir: Path, precision: str) -> Ready:
+    """The run's model, with the calibration that its weights carry."""
+    model, about, path = _model(cfg, run_dir)
+    look = common.predictor(cfg, precision, about)
+    ready = members.alone(model, about, path, look)
+    return dataclasses.replace(ready, known=ready.known | _carried(about, look))
 
 
 def _predict(
-    model: SegmentationModel, dataset: CocoDataset, look: Predictor, path: Path, known: dict[str, Any], settings: Any
+    ready: Ready, dataset: CocoDataset, path: Path, known: dict[str, Any], settings: Any
 ) -> dict[str, Any]:  # fmt: skip
     """One split → its file, image by image; images that an interrupted stage has done are kept. Returns its info."""
-    modified = Path(known["checkpoint"]).stat().st_mtime_ns if known["checkpoint"] else None
-    key = known | {"modified": modified, "model": settings, "look": repr(look), "dataset": str(dataset.path)}
-    key["categories"] = dataset.categories
+    key = known | ready.identity | {"model": settings, "dataset": str(dataset.path), "categories": dataset.categories}
     with ResultsWriter(path, key) as writer:
         rest = [image.id for image in dataset.images if image.id not in writer.done]
-        for found in predict_images(model, dataset.only(rest), look):
+        for found in images_seen(ready.see, dataset.only(rest)):
             notes = {"particles": len(found.rows), "capped": found.capped, "seconds": found.seconds}
             writer.add(found.image_id, found.rows, notes)
         notes_of = {image.id: writer.done[image.id] for image in dataset.images}
         capped = [image_id for image_id, notes in notes_of.items() if notes["capped"]]
-        info = prediction_info(dataset, look, capped, sum(notes["seconds"] for notes in notes_of.values())) | known
+        seconds = sum(notes["seconds"] for notes in notes_of.values())
+        info = prediction_info(dataset, ready.look, capped, seconds) | known
         writer.finish(info)
     count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
     print(f"  {known['split']}: {count} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
@@ -104,10 +105,8 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
                 f"nothing to predict with: {run_dir} holds no checkpoint (run the 'train' stage) and model.weights="
                 f"'{cfg.model.weights}' is no file"
             )
-    about = checkpoint.read(path).get("tem_seg", {})
-    categories = about.get("categories")
-    if not categories:
-        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    about = restore.about_of(path)
+    categories = about["categories"]
     # the back end that was recorded: the weights belong to it
     factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"], max_instances=cap)
     model: SegmentationModel = factory.build()

@@ -87,7 +87,11 @@ def _announce(cfg: DictConfig, claim: rundir.Claim) -> None:
 
 def _check_model(cfg: DictConfig) -> None:
     """Raises UserError for settings that do not go together and a back end that is not there, before any work."""
-    if Stage.train in cfg.stages or Stage.predict in cfg.stages:
+    if cfg.prediction.ensemble and Stage.predict in cfg.stages:
+        from tem_seg.stages import members
+
+        members.members(list(cfg.prediction.ensemble))
+    elif Stage.train in cfg.stages or Stage.predict in cfg.stages:
         started = {"weights": "the chain's"} if cfg.pretrain.experiment else {}
         common.model_factory(cfg, ["any"], **started).about()
 
@@ -146,6 +150,7 @@ def _run_stage(stage: Stage, cfg: DictConfig, run_dir: Path, record: dict[str, A
     if rundir.removed(run_dir):
         raise FileNotFoundError(run_dir)
     print(f"{stage.value} …", flush=True)
+    provenance.begin_peak_memory()
     start = time.perf_counter()
     module = importlib.import_module(f"tem_seg.stages.{stage.value}")
     with team.training(cfg, run_dir) if stage is Stage.train else nullcontext():

@@ -83,6 +83,8 @@ def test_impossible_predictions() -> None:
         Prediction(boxes, labels, scores, [])
     with pytest.raises(ValueError, match="rotated_boxes"):
         Prediction(boxes, labels, scores, None, boxes)
+    with pytest.raises(ValueError, match=r"1 scores, but agreement_iou \(2,\)"):
+        Prediction(boxes, labels, scores, agreement_iou=np.ones(2, np.float32))
 
 
 def test_boxes_stand_in_for_masks() -> None:

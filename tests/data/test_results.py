@@ -43,6 +43,16 @@ def test_outlines_are_rounded_and_an_unknown_edge_is_null() -> None:
     assert second["contour"] == [] and second["edge_sd_px"] is None
 
 
+def test_agreement_of_looks_and_members() -> None:
+    """One alone agrees with nobody: null."""
+    known = replace(
+        prediction(), agreement=np.array([1, 1 / 3], np.float32), agreement_iou=np.array([0.87654, np.nan], np.float32)
+    )
+    first, second = results.to_results(known, image_id=7, category_ids=[10, 20])
+    assert (first["agreement"], first["agreement_iou"]) == (1.0, 0.877)
+    assert (second["agreement"], second["agreement_iou"]) == (0.333, None)
+
+
 def test_boxes_only_and_nothing_at_all() -> None:
     full = prediction()
     assert set(results.to_results(Prediction(full.boxes, full.labels, full.scores), 1, [1, 2])[0]) == {

@@ -19,7 +19,7 @@ from tem_seg.evaluation.metrics import compute_metrics
 
 TOP = {
     "n_images", "n_truths", "n_predictions", "max_instances", "red_flags", "class_agnostic", "segm", "bbox",
-    "segm_at_score", "at_iou50", "false_positives_per_empty_image", "ap", "ap50", "ap75", "f1",
+    "segm_at_score", "at_iou50", "false_positives_per_empty_image", "counts", "ap", "ap50", "ap75", "f1",
 }  # fmt: skip
 """Keys promised in docs/results-format.md."""
 
@@ -41,6 +41,9 @@ def test_keys_and_figures_of_a_scene() -> None:
     assert found["segm_at_score"]["ap"] == average_precision(dataset, results, "segm", 1000, min_score=0.9)["ap"]
     assert found["at_iou50"]["best"] == counts_at(match_dataset(dataset, results).values(), best)
     assert found["f1"] == found["at_iou50"]["best"]["f1"]
+    at_best = found["at_iou50"]["best"]
+    assert found["counts"]["score"] == best and found["counts"]["predicted"] == at_best["tp"] + at_best["fp"]
+    assert found["counts"]["truths"] == found["n_truths"] == at_best["tp"] + at_best["fn"]
     assert found["false_positives_per_empty_image"]["n_images"] == 1
     assert (found["n_images"], found["n_predictions"], found["headline"]) == (6, len(results), "segm")
     assert {len(column) for column in found["curves"]["f1"].values()} == {101}

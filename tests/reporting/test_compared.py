@@ -85,3 +85,10 @@ def test_the_reference_is_the_first_that_was_tested() -> None:
     found = groups([run_of(lr=1, tested=None), run_of(lr=2)])
     assert reference(found) is found[1]
     assert reference(found[:1]) is found[0]
+
+
+def test_models_of_one_class_are_told_apart_among_themselves() -> None:
+    models = [{"_target_": "tem_seg.Rcnn", "depth": 18}, {"_target_": "tem_seg.Rcnn", "depth": 16},
+              {"_target_": "tem_seg.Unet", "depth": 18}]  # fmt: skip
+    names = [group.name for group in groups([run_of(model=model) for model in models])]
+    assert names == ["gold: model=Rcnn, depth=18", "gold: model=Rcnn, depth=16", "gold: model=Unet"]

@@ -1,0 +1,43 @@
+"""A checkpoint → the factory of the model that it holds, of whatever family, without a config."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from tem_seg.core.errors import UserError
+from tem_seg.models import checkpoint
+
+FACTORIES = {
+    "rcnn": "tem_seg.models.rcnn.Rcnn",
+    "unet": "tem_seg.models.dense.factory.Unet",
+    "multires_unet": "tem_seg.models.dense.factory.MultiresUnet",
+    "stardist": "tem_seg.models.dense.factory.Stardist",
+}
+"""What conf/model builds, by the ``family`` that a checkpoint says it is of."""
+
+
+def about_of(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself. Raises UserError where there is none, or one that does not know its classes."""
+    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
+    if not about.get("categories"):
+        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    return about
+
+
+def factory_of(path: Path, about: dict[str, Any], **changes: Any) -> Any:
+    """The factory whose ``build()`` gives the checkpoint's model with its weights.
+
+    about: as :func:`about_of` gives it. changes: caps and thresholds, which are no part of the weights. Raises
+    UserError for a family that this version does not know.
+    """
+    family = about.get("family", "rcnn")
+    if family not in FACTORIES:
+        raise UserError(f"{path} holds a model of the family '{family}', this version knows {', '.join(FACTORIES)}")
+    module, name = FACTORIES[family].rsplit(".", 1)
+    kind = getattr(import_module(module), name)
+    known = {field.name: about[field.name] for field in fields(kind) if field.name in about}
+    own = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": ()}
+    return kind(**known | own | changes)
