@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results_writer import ResultsWriter
-from tem_seg.inference.predict import Predictor, predict_images, prediction_info
+from tem_seg.inference.classify import classify_images, with_shapes
+from tem_seg.inference.predict import Predicted, Predictor, predict_images, prediction_info
 from tem_seg.models import checkpoint
+from tem_seg.models.classify.network import ShapeClassifier
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common
 from tem_seg.stages.common import PREDICTION_FILES
 from tem_seg.training.fit import last_checkpoint, resolve_precision
+
+Finder = Callable[[CocoDataset], Iterator[Predicted]]
+"""Micrographs → what was found in each."""
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -25,7 +33,8 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     named = str(path) if path else None
     precision = resolve_precision(cfg.trainer.precision)
     look = common.predictor(cfg, precision, about)
-    carried = _carried(about, look)
+    carried = _carried(about, look) | _task(about)
+    find, named_shapes = _finder(cfg, model, look)
     flags: list[str] = []
     for split, name in PREDICTION_FILES.items():
         dataset = common.dataset(cfg, run_dir, split)
@@ -39,14 +48,41 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             "backend": about["backend"],
             "model_categories": about["categories"],
             **carried,
+            **named_shapes,
         }
-        info = _predict(model, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
+        info = _predict(find, dataset, look, run_dir / name, known, OmegaConf.to_container(cfg.model, resolve=True))
         flags += [flag if split == "test" else f"{split}: {flag}" for flag in info["red_flags"]]
     return {"backend": about["backend"], "precision": precision, "checkpoint": named, "red_flags": flags}
 
 
+def _finder(cfg: DictConfig, model: SegmentationModel, look: Predictor) -> tuple[Finder, dict[str, Any]]:
+    """What finds the rows of a dataset's micrographs, and what predictions.json says of the classifier beside it."""
+    if isinstance(model, ShapeClassifier):
+        return partial(classify_images, model, precision=look.precision), {}
+    find = partial(predict_images, model, predictor=look)
+    if cfg.classifier.checkpoint is None:
+        return find, {}
+    shapes, about, path = common.classifier(Path(cfg.classifier.checkpoint))
+
+    def find_and_name(dataset: CocoDataset) -> Iterator[Predicted]:
+        images = {image.id: image for image in dataset.images}
+        for found in find(dataset):
+            rows = with_shapes(shapes, about["categories"], images[found.image_id], found.rows, look.precision)
+            yield replace(found, rows=rows)
+
+    said = {"checkpoint": str(path), "modified": path.stat().st_mtime_ns, "categories": about["categories"]}
+    return find_and_name, {"classifier": said | {"start": about.get("weights"), "level": about.get("level")}}
+
+
+def _task(about: dict[str, Any]) -> dict[str, Any]:
+    """What a classifier's predictions say: later stages go by it, and reports name the start."""
+    if not common.classifies(about):
+        return {}
+    return {"task": about["task"], "level": about["level"], "backbone": about["backbone"], "start": about["weights"]}
+
+
 def _predict(
-    model: SegmentationModel, dataset: CocoDataset, look: Predictor, path: Path, known: dict[str, Any], settings: Any
+    find: Finder, dataset: CocoDataset, look: Predictor, path: Path, known: dict[str, Any], settings: Any
 ) -> dict[str, Any]:  # fmt: skip
     """One split → its file, image by image; images that an interrupted stage has done are kept. Returns its info."""
     modified = Path(known["checkpoint"]).stat().st_mtime_ns if known["checkpoint"] else None
@@ -54,7 +90,7 @@ def _predict(
     key["categories"] = dataset.categories
     with ResultsWriter(path, key) as writer:
         rest = [image.id for image in dataset.images if image.id not in writer.done]
-        for found in predict_images(model, dataset.only(rest), look):
+        for found in find(dataset.only(rest)):
             notes = {"particles": len(found.rows), "capped": found.capped, "seconds": found.seconds}
             writer.add(found.image_id, found.rows, notes)
         notes_of = {image.id: writer.done[image.id] for image in dataset.images}
@@ -62,7 +98,8 @@ def _predict(
         info = prediction_info(dataset, look, capped, sum(notes["seconds"] for notes in notes_of.values())) | known
         writer.finish(info)
     count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
-    print(f"  {known['split']}: {count} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
+    what = "probabilities of" if common.classifies(known) else "particles in"
+    print(f"  {known['split']}: {count} {what} {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
     return info
 
 

@@ -42,6 +42,8 @@ class FitOptions:
     precision: str = "auto"
     accumulate: int = 1
     ema_decay: float = 0.998
+    best_by: str = "ap"
+    """The validation figure, higher is better, that best.ckpt has the highest of."""
 
 
 def resolve_precision(name: str) -> str:
@@ -67,7 +69,7 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # one process needs none
     curves = CurveLogger(run_dir / "metrics.csv")
-    checkpoints = _checkpoints(run_dir / "checkpoints", compared="val" in module.scorers)
+    checkpoints = _checkpoints(run_dir / "checkpoints", options.best_by if "val" in module.scorers else None)
     chosen: list[L.Callback] = [ValidateAtEnd(), Progress(curves), *(callbacks or []), *checkpoints]
     if options.ema_decay:
         chosen.insert(0, AveragedWeights(options.ema_decay, EMA_EVERY))
@@ -97,7 +99,7 @@ def fit(
     return run_dir / "checkpoints" / "last.ckpt"
 
 
-def _checkpoints(folder: Path, *, compared: bool) -> list[L.Callback]:
+def _checkpoints(folder: Path, best_by: str | None) -> list[L.Callback]:
     """last.ckpt at every validation, after best.ckpt where there is a figure to compare.
 
     Two callbacks: with ``save_last`` Lightning writes last.ckpt only when best.ckpt has improved.
@@ -106,7 +108,7 @@ def _checkpoints(folder: Path, *, compared: bool) -> list[L.Callback]:
         "dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False,
         "save_on_train_epoch_end": False,
     }  # fmt: skip
-    best = [ModelCheckpoint(filename="best", monitor="val/ap", mode="max", **same)] if compared else []
+    best = [ModelCheckpoint(filename="best", monitor=f"val/{best_by}", mode="max", **same)] if best_by else []
     return [*best, ModelCheckpoint(filename="last", **same)]
 
 
