@@ -21,14 +21,13 @@ Labels = NDArray[np.int64]
 
 
 def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """metrics.json of a classifier (docs/results-format.md), from rows of ``inference.classify`` (one a class and thing).
+    """metrics.json of a classifier (docs/results-format.md), from the rows of ``inference.classify``.
 
     Raises UserError where rows name what the dataset does not hold, or lack a class.
     """
     truth, said, images = _pairs(dataset, results)
     counts = confusion(truth, said.argmax(axis=1), len(dataset.categories))
     of_particles = any("annotation_id" in row for row in results)
-    majority = int(counts.sum(axis=1).argmax())
     return {
         "task": "classification",
         "level": "particle" if of_particles else "image",
@@ -37,20 +36,31 @@ def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) 
         "n_without_class": len(dataset) - len({i for i, found in dataset.annotations.items() if _particles(found)}),
         "log_loss": log_loss(truth, said),
         **_scores(counts, independent=not of_particles),
-        "majority": {"class": dataset.categories[majority], "accuracy": _share(counts.sum(axis=1)[majority], len(truth)),
-                     "balanced_accuracy": _share(1, (counts.sum(axis=1) > 0).sum())},
+        "majority": _majority(counts, dataset.categories),
         "per_class": {name: _of_class(counts, label) for label, name in enumerate(dataset.categories)},
-        "confusion": {"classes": list(dataset.categories), "counts": counts.tolist(), "normalised": _normalised(counts)},
+        "confusion": {"classes": dataset.categories, "counts": counts.tolist(), "normalised": _normalised(counts)},
         "red_flags": red_flags(counts, dataset.categories),
     }  # fmt: skip
 
 
-def check_every_class(dataset: CocoDataset) -> None:
-    """Raises UserError where a class has no sample to learn from."""
-    there = {class_of_image(found) for found in dataset.annotations.values()}
+def _majority(counts: Labels, categories: Sequence[str]) -> dict[str, Any]:
+    """What always saying the commonest class would reach."""
+    n = counts.sum(axis=1)
+    return {
+        "class": categories[int(n.argmax())], "accuracy": _share(n.max(), n.sum()),
+        "balanced_accuracy": _share(1, (n > 0).sum()),
+    }  # fmt: skip
+
+
+def check_every_class(dataset: CocoDataset, level: str) -> None:
+    """Raises UserError where a class has no sample to learn from. level: "image" or "particle"."""
+    there: set[int | None] = {class_of_image(found) for found in dataset.annotations.values()}
+    if level == "particle":
+        there = {entry["label"] for found in dataset.annotations.values() for entry in _particles(found)}
     if missing := [name for label, name in enumerate(dataset.categories) if label not in there]:
+        thing = "particle" if level == "particle" else "micrograph"
         raise UserError(
-            f"no micrograph of class {', '.join(missing)} in {dataset.path}: a classifier cannot learn it. Add some, or "
+            f"no {thing} of class {', '.join(missing)} in {dataset.path}: a classifier cannot learn it. Add some, or "
             "choose among the others with dataset.classes=[…]"
         )
 
@@ -172,8 +182,8 @@ def _pairs(dataset: CocoDataset, results: list[dict[str, Any]]) -> tuple[Labels,
 def _truth(dataset: CocoDataset) -> dict[tuple[int, int | None], int]:
     """The true label of each micrograph (annotation None) and of each particle."""
     found: dict[tuple[int, int | None], int] = {}
-    for image, annotations in dataset.annotations.items():
-        if (label := class_of_image(annotations)) is not None:
+    for image, entries in dataset.annotations.items():
+        if (label := class_of_image(entries)) is not None:
             found[image, None] = label
-        found |= {(image, entry["id"]): entry["label"] for entry in _particles(annotations)}
+        found |= {(image, entry["id"]): entry["label"] for entry in _particles(entries)}
     return found

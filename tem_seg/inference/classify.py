@@ -1,4 +1,4 @@
-"""A classifier and micrographs → COCO results: one row a class, for each micrograph or each annotated particle of it."""
+"""A classifier and micrographs → COCO results: a row a class, for each micrograph or each annotated particle of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classify_images(
 ) -> Iterator[Predicted]:
     """Probabilities of every class, for each micrograph, or (of a classifier of particles) for each annotated particle.
 
-    Rows have ``image_id, category_id, bbox, score``, and of particles ``annotation_id``. Crowd regions are no particles.
+    Rows have ``image_id, category_id, bbox, score``, of particles ``annotation_id`` too. Crowd regions are none.
     """
     model.eval()
     for image in dataset.images:
@@ -46,7 +46,7 @@ def probabilities(
     model: ShapeClassifier, pixels: NDArray[np.floating], boxes_xywh: Sequence[Sequence[float]] | None,
     precision: torch.dtype = torch.float32,
 ) -> NDArray[np.float64]:  # fmt: skip
-    """pixels (H, W) in [0, 1] → (N, C) of the particles in N boxes [x, y, w, h] px, or (1, C) of the micrograph (None)."""
+    """pixels (H, W) in [0, 1] → (N, C) of the particles in N boxes [x, y, w, h] px; None: (1, C), of the whole."""
     image = torch.from_numpy(np.ascontiguousarray(pixels, np.float32))[None].to(model.device)
     with torch.autocast(model.device.type, precision, enabled=precision != torch.float32):
         if boxes_xywh is None:

@@ -57,7 +57,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     if about.get("masks") and isinstance(training, CocoDataset):
         require_masks(training, "training a model with masks")
     if common.classifies(about) and isinstance(training, CocoDataset):
-        check_every_class(training)
+        check_every_class(training, about["level"])
     training = _through_catalog(training, validation, about, cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()

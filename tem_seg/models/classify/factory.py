@@ -45,10 +45,9 @@ class Classifier(Dense):
         Dense.refuse(self)
         if self.level not in LEVELS:
             raise UserError(f"model.level must be image or particle, got {self.level!r}")
-        if not self.shown_px or min(self.shown_px) < 32 or self.particle_px < 32:
-            raise UserError(
-                f"model.shown_px and model.particle_px must be at least 32, got {list(self.shown_px)}, {self.particle_px}"
-            )
+        if not self.shown_px or min(*self.shown_px, self.particle_px) < 32:
+            sides = f"{list(self.shown_px)}, {self.particle_px}"
+            raise UserError(f"model.shown_px and model.particle_px must be at least 32, got {sides}")
         if not self.context >= 1:
             raise UserError(f"model.context must be at least 1 (the particle's box), got {self.context}")
         for name in ("dropout", "smoothing"):

@@ -67,7 +67,8 @@ class ShapeClassifier(SegmentationModel):
         self.predictor = nn.Linear(width, num_classes)
         self._mixup = v2.MixUp(alpha=training.mixup, num_classes=num_classes) if training.mixup else None
         self._augment = v2.RandAugment(
-            training.randaugment_ops, training.randaugment_magnitude, fill=GREY, interpolation=v2.InterpolationMode.BILINEAR
+            training.randaugment_ops, training.randaugment_magnitude, fill=GREY,
+            interpolation=v2.InterpolationMode.BILINEAR,
         )  # fmt: skip
 
     def encoder(self) -> Callable[[Target], Target]:
