@@ -52,7 +52,8 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 def _classification(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """metrics.json of a classifier."""
-    splits, test = {}, {}
+    splits: dict[str, dict[str, Any]] = {}
+    test: dict[str, Any] = {}
     for split in (name for name in FILES if (run_dir / FILES[name]).is_file()):
         dataset, results, info = _load(cfg, run_dir, split)
         splits[split] = classification_metrics(dataset, results)

@@ -101,4 +101,5 @@ class Classifier(Dense):
                     "model.weights=none, or give model.weights=<file>"
                 ) from error
             raise UserError(f"model.backbone={self.backbone} cannot be built ({error})") from error
-        return network, int(getattr(network, "head_hidden_size", None) or network.num_features)
+        width: int = getattr(network, "head_hidden_size", None) or network.num_features  # type: ignore[assignment]
+        return network, width

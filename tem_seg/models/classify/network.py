@@ -91,9 +91,9 @@ class ShapeClassifier(SegmentationModel):
     def _samples(self, images: list[Tensor], targets: list[Target]) -> tuple[Tensor, Tensor]:
         """What the network is shown (B, 1, h, w) in [0, 1], and its labels (B,)."""
         if not self.look.particles:
-            labels = torch.stack([class_of(target["labels"]) for target in targets])
-            known = labels != UNKNOWN
-            return _together(images)[known], labels[known]
+            classes = torch.stack([class_of(target["labels"]) for target in targets])
+            known = classes != UNKNOWN
+            return _together(images)[known], classes[known]
         squares, labels = [], []
         for image, target in zip(images, targets, strict=True):
             order = torch.randperm(len(target["labels"]))[: self._training.particles_per_crop].to(image.device)
@@ -107,7 +107,8 @@ class ShapeClassifier(SegmentationModel):
         reach = side * (self.look.context / 2)
         around = torch.cat([middle - reach, middle + reach], dim=1)
         size = (self.look.particle_px, self.look.particle_px)
-        return roi_align((image - GREY)[None], [around.to(image.dtype)], size, aligned=True) + GREY
+        seen: Tensor = roi_align((image - GREY)[None], [around.to(image.dtype)], size, aligned=True)
+        return seen + GREY
 
     def _said(self, shown: Tensor) -> Tensor:
         """Logits (B, C) float32 of what is shown (B, 1, h, w) in [0, 1]."""
