@@ -112,8 +112,8 @@ PLACES = re.compile(
 @pytest.mark.parametrize(
     "name",
     ["polylatex_silica", "polylatex_silica_overlay", "gold_aunp", "vesicles_large", "vesicles_small", "vesicle_holes",
-     "nanorods", "utile_generator", "utile_one_image", "utile_data_efficiency", "utile_classifier", "utile_classifier_full",
-     "emps_mask_rcnn"],
+     "nanorods", "utile_generator", "utile_one_image", "utile_data_efficiency", "utile_classifier",
+     "utile_classifier_full", "emps_mask_rcnn"],
 )  # fmt: skip
 def test_the_papers_experiments_name_their_paper(name: str) -> None:
     assert composed(f"experiment={name}", "profile=smoke").paper.source
