@@ -67,6 +67,7 @@ class SweepMetric(Enum):
     ap50 = "ap50"
     ap75 = "ap75"
     f1 = "f1"
+    balanced_accuracy = "balanced_accuracy"
 
 
 @dataclass
@@ -89,6 +90,9 @@ class Budget:
     """Steps between validations; a checkpoint is written at each."""
     images: dict[str, int] = field(default_factory=dict)
     """Micrographs to generate for each split; {} for a dataset that is read."""
+    batch_size: int = MISSING
+    crop_px: int = MISSING
+    """Where a profile's own do not suit the experiment (laptop: 4 crops of 320 px); left out they are the profile's."""
 
 
 @dataclass
@@ -109,6 +113,8 @@ class Dataset:
     """Only particles of these classes, in this order; null: all. Micrographs without one stay, as negatives."""
     where: str | None = None
     """Where to get these files and how to lay them out: what a run says that does not find them."""
+    labels_note: str | None = None
+    """What is to be known of the classes before a figure is believed; said beside a classifier's. null: nothing."""
     stand_in: str | None = None
     """What these micrographs are, where they stand in for a paper's own; null: they are no stand-in."""
 
@@ -242,6 +248,14 @@ class PredictionConfig:
 
 
 @dataclass
+class ParticleClassifier:
+    """Which shape each particle that a segmentation found is of, written beside it (docs/models.md)."""
+
+    checkpoint: str | None = None
+    """Weights of a run of model=classifier; null: shapes are not predicted."""
+
+
+@dataclass
 class Evaluation:
     """How predictions are compared with annotations."""
 
@@ -372,6 +386,7 @@ class Config:
     optimizer: Any = MISSING
     trainer: Trainer = field(default_factory=Trainer)
     prediction: PredictionConfig = field(default_factory=PredictionConfig)
+    classifier: ParticleClassifier = field(default_factory=ParticleClassifier)
     evaluation: Evaluation = field(default_factory=Evaluation)
     measurement: Measurement = field(default_factory=Measurement)
     report: Report = field(default_factory=Report)

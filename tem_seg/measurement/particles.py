@@ -29,6 +29,8 @@ AGREEMENT = ("agreement", "agreement_iou")
 """What results may say of the looks, or members of an ensemble, that found them."""
 CARRIED = ("confidence", *AGREEMENT, "edge_sd_px")
 """What results may say of themselves: confidence and edges once they have been calibrated (evaluation.calibration)."""
+NAMED = ("shape_predicted", "shape_probability")
+"""What results say where a classifier has looked at each particle (inference.classify)."""
 Rows = Mapping[int, Sequence[Row]]
 Pixels = Callable[[ImageRecord], NDArray[np.float32]]
 
@@ -78,7 +80,7 @@ def particle_table(
         raise UserError(f"{dataset.path} holds no image with id {', '.join(map(str, unknown[:10]))}")
     rules = rules or Rules()
     tables = [_measure_image(dataset, image, rows[image.id], min_score, rules, subpixel, pixels) for image in images]
-    carried = {key for key in CARRIED if any(key in row for image in images for row in rows[image.id])}
+    carried = {key for key in (*CARRIED, *NAMED) if any(key in row for image in images for row in rows[image.id])}
     columns = _columns([unit_of(image)[0] for image in images], carried, rules, pixels is not None)
     filled = [table for table in tables if len(table)]
     result = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame({name: [] for name in columns})
@@ -91,7 +93,8 @@ def _columns(units: list[str], carried: set[str], rules: Rules, grey: bool) -> l
     lengths = [_column(name, unit) for unit in ("nm", "px") if unit in (units or ["px"]) for name in names]
     keys = [*KEYS[:3], *({"split": ["part"], "exclude": ["parts"]}.get(rules.aggregated, [])), *KEYS[3:]]
     keys += [name for name in ("confidence", *AGREEMENT) if name in carried]
-    return [*keys, *lengths, *SHAPES, *NEIGHBOURS, *(GREY if grey else ()), "weight", "pixel_size_nm",
+    named = [key for key in NAMED if key in carried]
+    return [*keys, *lengths, *SHAPES, *named, *NEIGHBOURS, *(GREY if grey else ()), "weight", "pixel_size_nm",
             "pixel_size_source"]  # fmt: skip
 
 
@@ -115,6 +118,8 @@ def _measure_image(
     }
     carried = {key: _numbers(key, own) for key in ("score", *CARRIED)}
     columns |= {name: carried[name] for name in ("score", "confidence", *AGREEMENT)}
+    columns |= {"shape_predicted": [row.get("shape_predicted") for row in own]}
+    columns |= {"shape_probability": _numbers("shape_probability", own)}
     columns[_column("edge_sd", unit)] = carried["edge_sd_px"] * scale
     powers = LENGTHS | AROUND
     columns |= {_column(name, unit): measured[f"{name}_px"] * scale**power for name, power in powers.items()}

@@ -27,7 +27,8 @@ BACKBONE = "backbone:"
 OF_CLASSES = re.compile(r"predictor|coarse_head\.prediction|point_head")
 """In the names of the layers whose shape follows from the number of classes."""
 FREE = {"weights", "freeze", "rois_per_image", "max_instances", "min_score", "nms_iou", "num_classes", "categories",
-        "seed_level", "min_area_px", "object_score", "nms_overlap"}  # fmt: skip
+        "seed_level", "min_area_px", "object_score", "nms_overlap", "shown_px", "context", "dropout", "mixup",
+        "randaugment_ops", "randaugment_magnitude", "smoothing", "particles_per_crop"}  # fmt: skip
 """What a model may be told otherwise than the one that was trained: it changes no weight's meaning."""
 
 

@@ -97,6 +97,8 @@ def _n(metrics: dict[str, Any], place: str) -> str:
     """What a figure of this run was measured on."""
     parts = place.split(".")
     of = _at(metrics, parts[:2]) if parts[0] == "splits" else metrics
+    if isinstance(of, dict) and metrics.get("task") == "classification":
+        return f"{tables.cell(of['n']).text} {metrics['level']}s in {tables.cell(of['n_images']).text} micrographs"
     if not isinstance(of, dict) or of.get("n_truths") is None:
         return tables.UNDEFINED
     particles = of["n_truths"]

@@ -177,7 +177,7 @@ def training_curves(curves: pd.DataFrame) -> list[tuple[str, Markup]]:
     """[(caption, svg), ...] of losses, validation figures and learning rate over ``step``; only what was logged."""
     logged = [c for c in curves.columns if c not in ("step", "epoch") and curves[c].notna().any()]
     rates = [c for c in logged if re.search(r"(^|[/_-])(lr|learning_rate)($|[/_-])", c)]
-    scores = [c for c in logged if re.search(r"(^|[/_])(ap|f1|ar)\d*($|[/_])", c)]
+    scores = [c for c in logged if re.search(r"(^|[/_])(ap|f1|ar|accuracy|balanced_accuracy)\d*($|[/_])", c)]
     # the parts of the loss go by their own names, train/mask
     losses = [c for c in logged if c not in rates + scores and ("loss" in c or c.startswith("train/"))]
     groups = [

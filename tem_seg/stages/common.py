@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from tem_seg.data.coco import CocoDataset
 if TYPE_CHECKING:
     from tem_seg.generation.stream import RecipeStream
     from tem_seg.inference.predict import Predictor
+    from tem_seg.models.classify.network import ShapeClassifier
 
 DATASETS_FILE = "datasets.json"
 SPLITS = ("train", "val", "test")
@@ -95,6 +97,11 @@ def trains(factory: Any) -> bool:
     return bool(getattr(factory, "TRAINS", True))
 
 
+def classifies(about: Mapping[str, Any]) -> bool:
+    """Whether a model, its checkpoint or its predictions (what they say of themselves) are a classifier's."""
+    return about.get("task") == "classification"
+
+
 def predictor(cfg: DictConfig, precision: str, about: Mapping[str, Any]) -> Predictor:
     """How micrographs are looked at. precision: Lightning's name; only bfloat16 changes inference. about: what the
     checkpoint says of itself, {} for none: weights may ask for ``find_scale``."""
@@ -122,3 +129,22 @@ def set_threads(cfg: DictConfig) -> None:
     cv2.setNumThreads(1)
     if cfg.trainer.threads:
         torch.set_num_threads(cfg.trainer.threads)
+
+
+def classifier(path: Path) -> tuple[ShapeClassifier, dict[str, Any], Path]:
+    """The classifier of a checkpoint, ready to be asked, what it says of itself, and its file.
+
+    Raises UserError for what is no checkpoint of ``model=classifier``.
+    """
+    from tem_seg.models import checkpoint
+    from tem_seg.models.classify.factory import Classifier
+
+    about = checkpoint.read(path).get("tem_seg", {})
+    if not classifies(about) or not about.get("categories"):
+        raise UserError(
+            f"classifier.checkpoint={path} is of model {about.get('family', 'unknown')}: give one of model=classifier"
+        )
+    names = {entry.name for entry in fields(Classifier)}
+    known = {key: value for key, value in about.items() if key in names}
+    model = Classifier(**known | {"weights": str(path), "freeze": None}).build()
+    return model.eval(), about, path  # type: ignore[return-value]

@@ -12,6 +12,7 @@ from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.calibration import counting_score, score_figures
+from tem_seg.evaluation.classification import classification_metrics
 from tem_seg.evaluation.edge_spread import edge_figures
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import Matching, match_dataset
@@ -22,6 +23,8 @@ from tem_seg.stages.common import PREDICTION_FILES as FILES
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Chooses on validation the score from which predictions count, scores the test split with it, and the others."""
+    if common.classifies(results_file.read(run_dir / FILES["test"])[1]):
+        return _classification(cfg, run_dir)
     loaded = {split: _load(cfg, run_dir, split) for split in FILES if (run_dir / FILES[split]).is_file()}
     matched: dict[str, dict[int, Matching]] = {
         split: _matched(cfg, *loaded[split][:2]) for split in ("val", "test") if split in loaded
@@ -46,6 +49,21 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         indent=1,
     )
     return {"best_score": best}
+
+
+def _classification(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """metrics.json of a classifier."""
+    splits: dict[str, dict[str, Any]] = {}
+    test: dict[str, Any] = {}
+    for split in (name for name in FILES if (run_dir / FILES[name]).is_file()):
+        dataset, results, info = _load(cfg, run_dir, split)
+        splits[split] = classification_metrics(dataset, results)
+        test = info if split == "test" else test
+    kept = ("accuracy", "balanced_accuracy", "log_loss", "n", "n_images")
+    others = {s: {key: found[key] for key in kept} for s, found in splits.items() if s != "test"}
+    about = {"start": test.get("start"), "backbone": test.get("backbone"), "labels_note": cfg.dataset.labels_note}
+    atomic.write_json(run_dir / "metrics.json", {**splits["test"], **about, "splits": others}, indent=1)
+    return {"balanced_accuracy": splits["test"]["balanced_accuracy"]}
 
 
 def _counting_score(validation: dict[int, Matching] | None, carried: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,22 +11,28 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tem_seg.core.errors import UserError
+from tem_seg.data.coco import CocoDataset
+from tem_seg.inference.classify import classify_images
 from tem_seg.inference.ensemble import Ensemble
-from tem_seg.inference.predict import Predictor, See
+from tem_seg.inference.predict import Predicted, Predictor, images_seen
 from tem_seg.models import checkpoint, restore
+from tem_seg.models.classify.network import ShapeClassifier
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common
+from tem_seg.training.fit import device
+
+Finder = Callable[[CocoDataset], Iterator[Predicted]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """see: a micrograph's pixels → Prediction. look: how, of an ensemble its first member's. categories: its classes.
+    """find: micrographs → what was found in each. look: how, of an ensemble its first member's. categories: classes.
 
     known: what predictions.json says of it. identity: what else its predictions depend on, JSON-able. models: for their
     size.
     """
 
-    see: See
+    find: Finder
     look: Predictor
     categories: list[str]
     known: dict[str, Any]
@@ -45,17 +51,28 @@ class Ready:
 def alone(model: SegmentationModel, about: dict[str, Any], path: Path | None, look: Predictor) -> Ready:
     """One model. path: its checkpoint, None for one that has nothing to learn."""
     named = str(path) if path else None
-    known = {"checkpoint": named, "backend": about["backend"], "model_categories": about["categories"]}
+    known = {"checkpoint": named, "backend": about["backend"], "model_categories": about["categories"]} | _task(about)
+    find: Finder = partial(images_seen, partial(look, model.eval()))
+    if isinstance(model, ShapeClassifier):
+        find = partial(classify_images, model, precision=look.precision)
     identity = {"modified": path.stat().st_mtime_ns if path else None, "look": repr(look)}
-    return Ready(partial(look, model.eval()), look, about["categories"], known, identity, (model,))
+    return Ready(find, look, about["categories"], known, identity, (model,))
+
+
+def _task(about: dict[str, Any]) -> dict[str, Any]:
+    """What a classifier's predictions say: later stages go by it, and reports name the start."""
+    if not common.classifies(about):
+        return {}
+    return {"task": about["task"], "level": about["level"], "backbone": about["backbone"], "start": about["weights"]}
 
 
 def together(cfg: DictConfig, precision: str) -> Ready:
     """The ensemble that ``prediction.ensemble`` names, each member in its own way of looking."""
     paths, abouts = members(list(cfg.prediction.ensemble))
     cap, least = cfg.prediction.tile_instances or cfg.max_instances, cfg.prediction.min_score
+    place = device(cfg.trainer.accelerator)
     models: list[SegmentationModel] = [
-        restore.factory_of(path, about, max_instances=cap, min_score=least).build().eval()
+        restore.factory_of(path, about, max_instances=cap, min_score=least).build().eval().to(place)
         for path, about in zip(paths, abouts, strict=True)
     ]
     looks = [common.predictor(cfg, precision, about) for about in abouts]
@@ -67,7 +84,7 @@ def together(cfg: DictConfig, precision: str) -> Ready:
         "model_categories": categories,
     }  # fmt: skip
     identity = {"modified": [path.stat().st_mtime_ns for path in paths], "look": [repr(look) for look in looks]}
-    return Ready(see, looks[0], categories, known, identity, models)
+    return Ready(partial(images_seen, see), looks[0], categories, known, identity, models)
 
 
 def members(names: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:

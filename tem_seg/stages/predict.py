@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from omegaconf import DictConfig, OmegaConf
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results_writer import ResultsWriter
-from tem_seg.inference.predict import Predictor, images_seen, prediction_info
+from tem_seg.inference.classify import with_shapes
+from tem_seg.inference.predict import Predicted, Predictor, prediction_info
 from tem_seg.models import checkpoint, restore
 from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common, members
 from tem_seg.stages.common import PREDICTION_FILES
 from tem_seg.stages.members import Ready
-from tem_seg.training.fit import last_checkpoint, resolve_precision
+from tem_seg.training.fit import device, last_checkpoint, resolve_precision
 
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     common.set_threads(cfg)
     precision = resolve_precision(cfg.trainer.precision)
     ready = members.together(cfg, precision) if cfg.prediction.ensemble else _own(cfg, run_dir, precision)
+    ready = _naming_shapes(cfg, ready)
     flags: list[str] = []
     for split, name in PREDICTION_FILES.items():
         dataset = common.dataset(cfg, run_dir, split)
@@ -44,7 +47,25 @@ def _own(cfg: DictConfig, run_dir: Path, precision: str) -> Ready:
     model, about, path = _model(cfg, run_dir)
     look = common.predictor(cfg, precision, about)
     ready = members.alone(model, about, path, look)
-    return dataclasses.replace(ready, known=ready.known | _carried(about, look))
+    return replace(ready, known=ready.known | _carried(about, look))
+
+
+def _naming_shapes(cfg: DictConfig, ready: Ready) -> Ready:
+    """With ``classifier.checkpoint`` each particle that is found gets the shape that the classifier there sees."""
+    if cfg.classifier.checkpoint is None or common.classifies(ready.known):
+        return ready
+    shapes, about, path = common.classifier(Path(cfg.classifier.checkpoint))
+    shapes.to(device(cfg.trainer.accelerator))
+
+    def find_and_name(dataset: CocoDataset) -> Iterator[Predicted]:
+        images = {image.id: image for image in dataset.images}
+        for found in ready.find(dataset):
+            image, precision = images[found.image_id], ready.look.precision
+            yield replace(found, rows=with_shapes(shapes, about["categories"], image, found.rows, precision))
+
+    said = {"checkpoint": str(path), "modified": path.stat().st_mtime_ns, "categories": about["categories"]}
+    said |= {"start": about.get("weights"), "level": about.get("level")}
+    return replace(ready, find=find_and_name, known=ready.known | {"classifier": said})
 
 
 def _predict(
@@ -54,7 +75,7 @@ def _predict(
     key = known | ready.identity | {"model": settings, "dataset": str(dataset.path), "categories": dataset.categories}
     with ResultsWriter(path, key) as writer:
         rest = [image.id for image in dataset.images if image.id not in writer.done]
-        for found in images_seen(ready.see, dataset.only(rest)):
+        for found in ready.find(dataset.only(rest)):
             notes = {"particles": len(found.rows), "capped": found.capped, "seconds": found.seconds}
             writer.add(found.image_id, found.rows, notes)
         notes_of = {image.id: writer.done[image.id] for image in dataset.images}
@@ -63,7 +84,8 @@ def _predict(
         info = prediction_info(dataset, ready.look, capped, seconds) | known
         writer.finish(info)
     count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
-    print(f"  {known['split']}: {count} particles in {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
+    what = "probabilities of" if common.classifies(known) else "particles in"
+    print(f"  {known['split']}: {count} {what} {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
     return info
 
 
@@ -110,7 +132,7 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
     # the back end that was recorded: the weights belong to it
     factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"], max_instances=cap)
     model: SegmentationModel = factory.build()
-    return model.eval(), about, path
+    return model.eval().to(device(cfg.trainer.accelerator)), about, path
 
 
 def _only_class(cfg: DictConfig, run_dir: Path) -> list[str]:

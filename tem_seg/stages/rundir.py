@@ -31,7 +31,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-SAID = {"": ("run_dir", "paper", "arm", "arms", "sweep"), "dataset": ("where", "stand_in"), "trainer": ("nodes",)}
+SAID = {
+    "": ("run_dir", "paper", "arm", "arms", "sweep"), "dataset": ("where", "stand_in", "labels_note"),
+    "trainer": ("nodes",),
+}  # fmt: skip
 """Keys that change nothing that a run does, by the part of the config that holds them; what arms set is elsewhere."""
 
 

@@ -93,7 +93,10 @@ def _check_model(cfg: DictConfig) -> None:
         members.members(list(cfg.prediction.ensemble))
     elif Stage.train in cfg.stages or Stage.predict in cfg.stages:
         started = {"weights": "the chain's"} if cfg.pretrain.experiment else {}
-        common.model_factory(cfg, ["any"], **started).about()
+        about = common.model_factory(cfg, ["any"], **started).about()
+        if common.classifies(about) and Stage.measure in cfg.stages:
+            others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
+            raise UserError(f"a classifier finds no particles to measure: choose another model, or stages=[{others}]")
 
 
 def _pretrain(cfg: DictConfig, run_dir: Path, record: dict[str, Any], team: ranks.Team) -> None:
@@ -179,8 +182,19 @@ def _summary(run_dir: Path, record: dict[str, Any]) -> None:
     shown = [f"{k} {metrics[k]:.3f}" for k in ("ap", "ap50", "ap75", "f1") if metrics.get(k) is not None]
     if shown:
         print(" · ".join([*shown, f"{metrics['n_truths']} particles in {metrics['n_images']} micrographs"]), flush=True)
+    if metrics.get("task") == "classification":
+        print(_classified(metrics), flush=True)
     report = run_dir / "report.html"
     print(f"done: {_short(report if report.is_file() else run_dir)}", flush=True)
+
+
+def _classified(metrics: dict[str, Any]) -> str:
+    """A classifier's figures in a line, and what is to be known of the labels."""
+    shown = [f"{name.replace('_', ' ')} {metrics[name]:.3f}" for name in ("balanced_accuracy", "accuracy")
+             if metrics[name] is not None]  # fmt: skip
+    majority = metrics["majority"]
+    note = f" · {metrics['labels_note']}" if metrics.get("labels_note") else ""
+    return " · ".join([*shown, f"{metrics['n']} samples, the commonest class is {majority['class']}"]) + note
 
 
 def _short(path: Path) -> str:

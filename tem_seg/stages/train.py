@@ -13,11 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.seeds import child_seed
 from tem_seg.data.coco import CocoDataset, require_masks
+from tem_seg.evaluation.classification import check_every_class, classification_metrics
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.generation.stream import RecipeStream
+from tem_seg.inference.classify import classify_images
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint, freezing
+from tem_seg.models.classify.network import ShapeClassifier
 from tem_seg.models.contract import SegmentationModel, Target
 from tem_seg.reporting.wandb_log import log_panels
 from tem_seg.stages import common, pruning, tracking
@@ -53,6 +56,8 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         return {"backend": about["backend"], "trained": False}
     if about.get("masks") and isinstance(training, CocoDataset):
         require_masks(training, "training a model with masks")
+    if common.classifies(about) and isinstance(training, CocoDataset):
+        check_every_class(training, about["level"])
     training = _through_catalog(training, validation, about, cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()
@@ -77,7 +82,8 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         },
         about=about,
     )
-    fit(module, data, _options(cfg), run_dir, logger=logger, callbacks=[EndEarly(pruning.judge())])
+    best_by = "balanced_accuracy" if common.classifies(about) else "ap"
+    fit(module, data, _options(cfg, best_by), run_dir, logger=logger, callbacks=[EndEarly(pruning.judge())])
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(there, 2),
             "trainable_m": round(trained, 2), "threads": torch.get_num_threads(),
             "processes": cfg.trainer.devices * cfg.trainer.nodes,
@@ -139,18 +145,23 @@ def _data(
     )  # fmt: skip
 
 
-def _options(cfg: DictConfig) -> FitOptions:
+def _options(cfg: DictConfig, best_by: str) -> FitOptions:
     return FitOptions(
         steps=cfg.train.steps, accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices,
         nodes=cfg.trainer.nodes, precision=cfg.trainer.precision, accumulate=cfg.trainer.accumulate,
-        ema_decay=cfg.train.ema_decay,
+        ema_decay=cfg.train.ema_decay, best_by=best_by,
     )  # fmt: skip
 
 
 def _scorer(dataset: CocoDataset, look: Predictor, cfg: DictConfig, show: Show | None = None) -> Scorer:
-    """AP of a split's micrographs, predicted whole. show: gets what was predicted."""
+    """AP of a split's micrographs, predicted whole; of a classifier, accuracies. show: gets what was predicted."""
 
     def score(model: SegmentationModel) -> dict[str, float]:
+        if isinstance(model, ShapeClassifier):
+            said = [row for found in classify_images(model, dataset, look.precision) for row in found.rows]
+            known = classification_metrics(dataset, said)
+            return {key: float("nan") if known[key] is None else known[key]
+                    for key in ("accuracy", "balanced_accuracy", "log_loss")}  # fmt: skip
         results, _ = predict_dataset(model, dataset, look)
         if show is not None:
             show(dataset, results)

@@ -157,7 +157,8 @@ class Progress(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Says the figures and writes the curves."""
-        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("val/", "train/ap"))}
+        told = ("val/", "train/ap", "train/balanced")
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(told)}
         shown = "  ".join(f"{name} {value:.3f}" for name, value in sorted(figures.items()))
         if trainer.is_global_zero:
             print(f"  step {trainer.global_step}/{trainer.max_steps}  {shown}", flush=True)

@@ -42,6 +42,8 @@ class FitOptions:
     precision: str = "auto"
     accumulate: int = 1
     ema_decay: float = 0.998
+    best_by: str = "ap"
+    """The validation figure, higher is better, that best.ckpt has the highest of."""
 
 
 def resolve_precision(name: str) -> str:
@@ -50,6 +52,12 @@ def resolve_precision(name: str) -> str:
         return name
     fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if fast else "32-true"
+
+
+def device(accelerator: str) -> torch.device:
+    """Where Lightning trains with an accelerator of that name, and where predictions are made."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -67,7 +75,7 @@ def fit(
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # one process needs none
     curves = CurveLogger(run_dir / "metrics.csv")
-    checkpoints = _checkpoints(run_dir / "checkpoints", compared="val" in module.scorers)
+    checkpoints = _checkpoints(run_dir / "checkpoints", options.best_by if "val" in module.scorers else None)
     chosen: list[L.Callback] = [ValidateAtEnd(), Progress(curves), *(callbacks or []), *checkpoints]
     if options.ema_decay:
         chosen.insert(0, AveragedWeights(options.ema_decay, EMA_EVERY))
@@ -97,7 +105,7 @@ def fit(
     return run_dir / "checkpoints" / "last.ckpt"
 
 
-def _checkpoints(folder: Path, *, compared: bool) -> list[L.Callback]:
+def _checkpoints(folder: Path, best_by: str | None) -> list[L.Callback]:
     """last.ckpt at every validation, after best.ckpt where there is a figure to compare.
 
     Two callbacks: with ``save_last`` Lightning writes last.ckpt only when best.ckpt has improved.
@@ -106,7 +114,7 @@ def _checkpoints(folder: Path, *, compared: bool) -> list[L.Callback]:
         "dirpath": folder, "enable_version_counter": False, "auto_insert_metric_name": False,
         "save_on_train_epoch_end": False,
     }  # fmt: skip
-    best = [ModelCheckpoint(filename="best", monitor="val/ap", mode="max", **same)] if compared else []
+    best = [ModelCheckpoint(filename="best", monitor=f"val/{best_by}", mode="max", **same)] if best_by else []
     return [*best, ModelCheckpoint(filename="last", **same)]
 
 
@@ -117,5 +125,5 @@ def _shared(options: FitOptions) -> dict[str, Any]:
     """
     if options.devices * options.nodes == 1:
         return {}
-    on_gpu = options.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    on_gpu = device(options.accelerator).type == "cuda"
     return {"strategy": DDPStrategy(timeout=PATIENCE, find_unused_parameters=True), "sync_batchnorm": on_gpu}

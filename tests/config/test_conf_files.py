@@ -103,7 +103,8 @@ def test_an_experiment_says_what_it_is_and_has_a_budget_for_every_profile(experi
 
 PLACES = re.compile(
     r"(segm|bbox|rotated)(_at_score)?\.(ap|ap50|ap75|ar)|(segm|bbox|rotated)\.per_class\.\w+\.ap(50|75)?"
-    r"|at_iou50\.(best|fixed)\.(f1|precision|recall|accuracy)|splits\.(train|val)\.(ap|ap50|ap75|f1)|whole_image\.(image_iou|instance_iou|youden)"
+    r"|(balanced_)?accuracy|at_iou50\.(best|fixed)\.(f1|precision|recall|accuracy)"
+    r"|splits\.(train|val)\.(ap|ap50|ap75|f1)|whole_image\.(image_iou|instance_iou|youden)"
 )
 """Figures of metrics.json (docs/results-format.md) that a paper's may be held against."""
 
@@ -111,8 +112,8 @@ PLACES = re.compile(
 @pytest.mark.parametrize(
     "name",
     ["polylatex_silica", "polylatex_silica_overlay", "gold_aunp", "vesicles_large", "vesicles_small", "vesicle_holes",
-     "nanorods", "utile_generator", "utile_one_image", "utile_data_efficiency", "emps_mask_rcnn", "bam_sem",
-     "bam_sem_leave_one_out"],
+     "nanorods", "utile_generator", "utile_one_image", "utile_data_efficiency", "utile_classifier",
+     "utile_classifier_full", "emps_mask_rcnn", "bam_sem", "bam_sem_leave_one_out"],
 )  # fmt: skip
 def test_the_papers_experiments_name_their_paper(name: str) -> None:
     assert composed(f"experiment={name}", "profile=smoke").paper.source

@@ -259,3 +259,24 @@ def test_yaml_fits_the_reader(data_dir: Path) -> None:
     assert options.pop("_target_") == "tem_seg.data.readers.emps.Emps" and content["pixel_size_nm"] is None
     options |= {"root": data_dir / "emps", "pixel_size_nm": content["pixel_size_nm"]}
     assert Emps(**options).identity() == Emps(data_dir / "emps").identity()
+
+
+def test_shapes_as_classes(tiny: Path) -> None:
+    shapes(tiny)
+    (tiny / "shapes.csv").write_text((tiny / "shapes.csv").read_text().replace("i8.png,spherical", "i8.png,other"))
+    reader = Emps(tiny, 0.25, by_shape=True)
+    assert reader.categories == ("spherical", "cubic", "rod") and Emps(tiny).categories == ("particle",)
+    assert names(reader, "test") == ["i9"], "other shapes are no class"
+    for split in reader.splits:
+        for image, instances in reader.read(split):
+            odd = int(Path(image["file_name"]).stem[1:]) % 2
+            assert instances.labels.tolist() == [2 if odd else 0] * 2
+    assert names(Emps(tiny, 0.25, by_shape=True, shape="rod"), "test") == ["i9"]
+    assert Emps(tiny).identity() | {"by_shape": True} == Emps(tiny, by_shape=True).identity()
+
+
+def test_shapes_as_classes_need_the_table_and_a_class(tiny: Path) -> None:
+    with pytest.raises(UserError, match=r"no .*shapes.csv.*dataset.reader.by_shape=false"):
+        names(Emps(tiny, by_shape=True), "test")
+    with pytest.raises(UserError, match="by_shape leaves out the images of other shapes"):
+        Emps(tiny, by_shape=True, shape="other")

@@ -1,0 +1,1 @@
+"""What shape the particles of a micrograph are, or one particle is."""
