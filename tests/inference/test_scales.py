@@ -115,16 +115,20 @@ def test_huge_particles_are_shown_small_but_not_tiny() -> None:
     assert shown == pytest.approx([280, 140])
 
 
-@pytest.mark.parametrize(("fine", "counts"), [(100, True), (10, False), (0, False)])
-def test_many_fine_particles_on_a_coarse_one_are_not_lost(fine: int, counts: bool) -> None:
-    """1,000 px: a support of 400 px, and on it particles of 12 px, which a look at 280 px does not show."""
-    support = [(0.5, 0.5, 0.4 / np.sqrt(np.pi))]
-    places = np.random.default_rng(0).uniform(0.35, 0.65, (fine, 2)).tolist()
-    on_it = [(x, y, 0.012 / np.sqrt(np.pi)) for x, y in places]
+@pytest.mark.parametrize(
+    ("beside", "on_it", "px", "last"),
+    [(0, 100, 12, 1000), (0, 3, 12, 1000), (0, 2, 12, None), (60, 0, 12, None), (0, 100, 8, 1414), (0, 100, 4, 2000)],
+)
+def test_fine_particles_on_supports_are_not_lost(beside: int, on_it: int, px: int, last: int | None) -> None:
+    """1,000 px: a support of 400 px, which a look at 280 px sees alone; fine particles beside it say nothing of it."""
+    rng, radius = np.random.default_rng(0), px / 1000 / np.sqrt(np.pi)
+    discs = [(0.5, 0.5, 0.4 / np.sqrt(np.pi))]
+    discs += [(x, y, radius) for x, y in rng.uniform(0.35, 0.65, (on_it, 2)).tolist()]
+    discs += [(x, y, radius) for x, y in rng.uniform(0.02, 0.2, (beside, 2)).tolist()]
     shown: list[float] = []
-    seen = found((1000, 1000), seeing([*support, *on_it], 1000, shown, low=8.0, high=450.0))
-    assert len(seen) == (fine + 1 if counts else 1)
-    assert shown[-1] == 1000, "its own pixels are looked at"
+    seen = found((1000, 1000), seeing(discs, 1000, shown, low=3.0, high=450.0))
+    assert (len(seen) >= on_it) if last else (len(seen) == 1)
+    assert shown[-1] == pytest.approx(last or 1000, abs=1), "without supports its own pixels, to no avail"
 
 
 def test_the_choosing_look_leaves_nothing_behind() -> None:
