@@ -55,6 +55,8 @@ def found(size: tuple[int, int], look: Callable[[float], Prediction]) -> Predict
     if magnification > COARSE:
         return coarse
     fine = look(1.0)
+    if not (coarse.scores >= SURE).any():
+        return fine
     held = _on_supports(fine, coarse)
     if not len(held):
         return coarse
@@ -95,7 +97,7 @@ def _on_supports(fine: Prediction, coarse: Prediction) -> NDArray[np.float64]:
     """Sizes (K,) px of what the finer of two looks is sure of on supports, if most of what the coarser one is sure of
     are such; else none."""
     fine, coarse = (keep(seen, seen.scores >= SURE) for seen in (fine, coarse))
-    if not (len(fine) and len(coarse)):
+    if not len(fine):
         return np.zeros(0)
     cover = cover_of(concatenate([fine, coarse]))
     sizes = np.concatenate([sizes_px(fine), sizes_px(coarse)])

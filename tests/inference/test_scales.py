@@ -131,6 +131,18 @@ def test_fine_particles_on_supports_are_not_lost(beside: int, on_it: int, px: in
     assert shown[-1] == pytest.approx(last or 1000, abs=1), "without supports its own pixels, to no avail"
 
 
+def test_a_look_that_is_sure_of_nothing_does_not_count() -> None:
+    """What the first look took for one thing is none when it is shown smaller."""
+    shown: list[float] = []
+    mirage, real = [(0.5, 0.5, 0.3)], grid(0.012)
+
+    def look(magnification: float) -> Prediction:
+        shown.append(magnification)
+        return prediction({0.28: mirage, 1.0: real}.get(round(magnification, 2), []), 1000)
+
+    assert len(found((1000, 1000), look)) == 9 and len(shown) == 3
+
+
 def test_the_choosing_look_leaves_nothing_behind() -> None:
     """Neither its particles nor that it reached a cap."""
     large = grid(0.3)
