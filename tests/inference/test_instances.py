@@ -34,6 +34,7 @@ def complete(count: int = 3, seed: int = 0) -> Prediction:
         contours=[(rng.random((int(k), 2)) * 40).astype(np.float32) for k in rng.integers(3, 9, count)],
         edge_sd_px=rng.random(count).astype(np.float32),
         agreement=np.full(count, 0.5, np.float32),
+        agreement_iou=rng.random(count).astype(np.float32),
     )
 
 

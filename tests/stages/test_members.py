@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from omegaconf import DictConfig
 
 from tem_seg.config import check, schema
 from tem_seg.core.errors import UserError
+from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.models import checkpoint, restore
 from tem_seg.models.dense.base import DenseModel
 from tem_seg.models.dense.factory import MultiresUnet, Stardist
@@ -59,8 +61,10 @@ def config(paths: list[Path] | None, *overrides: str) -> DictConfig:
 def test_members_of_other_families_and_grids(tmp_path: Path) -> None:
     paths = [saved(tmp_path, name) for name in ("multires", "grid2", "grid4")]
     ready = members.together(config(paths), "32-true")
-    found = ready.see(np.random.default_rng(0).random((64, 96), np.float32))
-    assert len(found) > 0 and found.masks is not None and found.agreement_iou is not None
+    cv2.imwrite(str(tmp_path / "one.png"), np.random.default_rng(0).integers(0, 255, (64, 96), np.uint8))
+    one = CocoDataset(tmp_path, [ImageRecord(1, tmp_path / "one.png", 64, 96)], ["particle"], [1], {1: []})
+    (found,) = ready.find(one)
+    assert found.rows and all({"segmentation", "agreement", "agreement_iou"} <= row.keys() for row in found.rows)
     assert ready.known["ensemble"] == list(map(str, paths)) and ready.known["backend"] == "torch"
     sizes = [sum(weight.numel() for weight in model.parameters()) for model in ready.models]
     assert ready.size["parameters_m"] == round(sum(sizes) / 1e6, 2) and ready.size["weights_mb"] > 0
