@@ -64,10 +64,13 @@ class Segmenter:
             if not found.capped:
                 break
             more = self.predictor(self.model(cap), shown)
-            if len(more) <= len(found):
+            if self._counting(more) <= self._counting(found):
                 return replace(found, capped=False)
             found = more
         return found
+
+    def _counting(self, found: Prediction) -> int:
+        return int((found.scores >= self.min_score).sum())
 
 
 def load(name: str, min_score: float | None = None, magnification: float | None = None) -> Segmenter:
