@@ -117,7 +117,15 @@ def test_huge_particles_are_shown_small_but_not_tiny() -> None:
 
 @pytest.mark.parametrize(
     ("beside", "on_it", "px", "last"),
-    [(0, 100, 12, 1000), (0, 3, 12, 1000), (0, 2, 12, None), (60, 0, 12, None), (0, 100, 8, 1414), (0, 100, 4, 2000)],
+    [
+        (0, 100, 12, 1000),
+        (0, 9, 12, 1000),
+        (0, 2, 12, None),
+        (60, 0, 12, None),
+        (0, 7, 12, None),
+        (0, 100, 8, 1414),
+        (0, 100, 4, 2000),
+    ],
 )
 def test_fine_particles_on_supports_are_not_lost(beside: int, on_it: int, px: int, last: int | None) -> None:
     """1,000 px: a support of 400 px, which a look at 280 px sees alone; fine particles beside it say nothing of it."""
