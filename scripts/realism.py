@@ -11,7 +11,6 @@ micrographs: look at them, never commit them.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import warnings
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import bench_common
 import cv2
 import numpy as np
 import realism_measures as measures
+import result_table
 from realism_measures import Image
 from realism_sources import REAL, EmpsImages, Folder, Looked, union
 
@@ -144,17 +144,11 @@ def save_picture(path: Path, real: list[Looked], drawn: list[Looked], shuffle: n
 
 
 def append(table: Path, row: dict[str, Any]) -> None:
-    """One more line; the header with the first. Raises UserError for a table with other columns."""
+    """One more line, figures with four digits. Raises UserError for a table with other columns."""
     written = {key: f"{value:.4f}" if isinstance(value, float) else str(value) for key, value in row.items()}
-    new = not table.is_file()
-    if not new and table.read_text(encoding="utf-8").splitlines()[0] != ",".join(row):
+    if table.is_file() and table.read_text(encoding="utf-8").splitlines()[0] != ",".join(row):
         raise UserError(f"{table} has other columns than {','.join(row)}: move it away, or give --no-table")
-    table.parent.mkdir(parents=True, exist_ok=True)
-    with table.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(written)
+    result_table.append(table, list(row), written)
 
 
 def _about(experiment: str, source: EmpsImages | Folder) -> dict[str, Any]:

@@ -12,7 +12,6 @@ it), or from each --score on, a row each; ``predictions`` counts them. Never tun
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from typing import Any
 import bench_common
 import cv2
 import numpy as np
+from result_table import append
 from skimage.measure import label
 
 from tem_seg.core import provenance
@@ -196,16 +196,6 @@ def figures(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield from rows(name, known.get(name) or scored(name), scores)
 
 
-def append(table: Path, found: dict[str, Any]) -> None:
-    """One more line; the header with the first."""
-    new = not table.is_file()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(found)
-
-
 def check(table: Path, scores: Sequence[float]) -> None:
     """Raises UserError for a table with other columns, and for scores that are none."""
     if not all(0 <= score <= 1 for score in scores):
@@ -231,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with user_errors_exit("starter_figures"):
         check(options.into, options.score or ())
         for found in figures(options):
-            append(options.into, found | made_by)
+            append(options.into, FIELDS, found | made_by)
             print(found | made_by, flush=True)
 
 

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from result_table import append
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = ROOT / "docs" / "results"
@@ -138,16 +139,6 @@ def lines(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append(table: Path, line: dict[str, Any]) -> None:
-    """Adds a line, and the head to a new table."""
-    new = not table.is_file()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(line)
-
-
 def summary(wanted: Iterable[Row], found: Iterable[dict[str, str]]) -> str:
     """Markdown: of each row the test F1 over its seeds (mean, standard error, median) beside the paper's.
 
@@ -208,7 +199,7 @@ def main() -> None:
             print(f"{row}: is there", flush=True)
             continue
         found = train(row, options.extra, options.explore)
-        append(options.into, found)
+        append(options.into, FIELDS, found)
         print(found, flush=True)
 
 

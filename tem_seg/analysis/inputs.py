@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -103,12 +102,3 @@ def _named(places: Sequence[tuple[Path, int | None]]) -> list[Item]:
     names = stems(origins)
     return [Item(path, frame, f"{name}{origin.suffix}")
             for (path, frame), name, origin in zip(places, names, origins, strict=True)]  # fmt: skip
-
-
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tem_seg.analysis.inputs import Item, digest
+from tem_seg.analysis.inputs import Item
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Micrograph
 from tem_seg.data import atomic
 from tem_seg.data.coco import CocoDataset, ImageRecord
+from tem_seg.data.digest import file_digest
 from tem_seg.data.pixel_size import PixelSize, read_with_pixel_size
 from tem_seg.data.strip import strip_px
 from tem_seg.measurement import counting
@@ -135,7 +136,7 @@ def picture(out: Path, item: Item, suffix: str) -> Path:
 @lru_cache(maxsize=4)
 def _digest(path: Path, state: tuple[int, int]) -> str:
     """Frames of one file come one after the other: it is read once for all of them."""
-    return digest(path)
+    return file_digest(path)
 
 
 def _kept(out: Path, item: Item) -> dict[str, Any] | None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tem_seg.analysis.inputs import digest
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
+from tem_seg.data.digest import file_digest
 from tem_seg.data.images import normalise
 from tem_seg.data.results import to_results
 from tem_seg.evaluation.calibration import Fit, applied
 from tem_seg.inference.predict import Predictor
 from tem_seg.inference.scales import SURE
-from tem_seg.models import checkpoint
+from tem_seg.models import checkpoint, restore
 from tem_seg.models.contract import SegmentationModel
-
-if TYPE_CHECKING:
-    from tem_seg.models.rcnn import Rcnn
 
 CONFIDENCE = 0.5
 TILE_PX, OVERLAP_PX = 2048, 256
@@ -81,12 +78,8 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
     from tem_seg.models.torchvision.lean import import_torchvision
 
     import_torchvision()
-    from tem_seg.models.rcnn import Rcnn
-
     path = checkpoint.path_of(name)
-    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
-    if not about.get("categories"):
-        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    about = restore.about_of(path)
     if not about.get("masks", True) and not about.get("rotated"):
         raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
     score, source = counting_score(about, min_score)
@@ -96,22 +89,21 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
         scales=(magnification or 1.0,), find_scale=finds, min_score=seen, max_instances=WHOLE, tile_px=TILE_PX,
         overlap_px=OVERLAP_PX, precision=_fast_type(),
     )  # fmt: skip
-    known = {field.name: _frozen(about[field.name]) for field in fields(Rcnn) if field.name in about}
-    chosen = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": (), "min_score": seen}
-    model = _builder(Rcnn(**known | chosen))
+    model = _builder(restore.factory_of(path, about, min_score=seen))
     model(CAPS[0])  # what is wrong with a checkpoint is told now
     plain = {"magnification": "found" if finds else look.scales[0], "min_score": score, "tile_px": TILE_PX,
              "overlap_px": OVERLAP_PX, "precision": str(look.precision)}  # fmt: skip
-    identity = {"sha256": digest(path), "prediction": plain}
+    identity = {"sha256": file_digest(path), "prediction": plain}
     return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
 
 
-def _builder(spec: Rcnn) -> Build:
+def _builder(factory: Any) -> Build:
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     @lru_cache(maxsize=2)
     def build(cap: int) -> SegmentationModel:
-        return replace(spec, max_instances=cap).build().eval().to(device)
+        model: SegmentationModel = replace(factory, max_instances=cap).build()
+        return model.eval().to(device)
 
     return build
 
@@ -126,10 +118,6 @@ def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[f
     if known.get("temperature") is not None:
         return Fit(known["temperature"], known["bias"]).score(CONFIDENCE), f"confidence {CONFIDENCE:g}, calibrated"
     return CONFIDENCE, f"score {CONFIDENCE:g}: the checkpoint carries no calibration"
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _fast_type() -> torch.dtype:

@@ -16,14 +16,18 @@ def content_digest(path: Path) -> str:
     Raises UserError where a file is missing or cannot be read.
     """
     content = read_json(path)
-    images = [image | {"file_name": _of_file(path.parent / image["file_name"])} for image in content["images"]]
+    images = [
+        image | {"file_name": file_digest(path.parent / image["file_name"], ", which the dataset names,")}
+        for image in content["images"]
+    ]
     what = {"images": images, "annotations": content["annotations"], "categories": content["categories"]}
     return hashlib.sha256(canonical(what).encode()).hexdigest()
 
 
-def _of_file(path: Path) -> str:
+def file_digest(path: Path, what: str = "") -> str:
+    """SHA-256 (hex) of a file's bytes. what: said of it in the UserError for one that cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}, which the dataset names, cannot be read ({error.strerror})") from error
+        raise UserError(f"{path}{what} cannot be read ({error.strerror})") from error

@@ -37,7 +37,11 @@ def factory_of(path: Path, about: dict[str, Any], **changes: Any) -> Any:
     if family not in FACTORIES:
         raise UserError(f"{path} holds a model of the family '{family}', this version knows {', '.join(FACTORIES)}")
     module, name = FACTORIES[family].rsplit(".", 1)
-    kind = getattr(import_module(module), name)
+    return as_saved(getattr(import_module(module), name), path, about, **changes)
+
+
+def as_saved(kind: type[Any], path: Path, about: dict[str, Any], **changes: Any) -> Any:
+    """A factory (dataclass) with what the checkpoint says of itself, its weights and the changes."""
     known = {field.name: about[field.name] for field in fields(kind) if field.name in about}
     own = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": ()}
     return kind(**known | own | changes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,15 +135,12 @@ def classifier(path: Path) -> tuple[ShapeClassifier, dict[str, Any], Path]:
 
     Raises UserError for what is no checkpoint of ``model=classifier``.
     """
-    from tem_seg.models import checkpoint
+    from tem_seg.models import restore
     from tem_seg.models.classify.factory import Classifier
 
-    about = checkpoint.read(path).get("tem_seg", {})
-    if not classifies(about) or not about.get("categories"):
+    about = restore.about_of(path)
+    if not classifies(about):
         raise UserError(
             f"classifier.checkpoint={path} is of model {about.get('family', 'unknown')}: give one of model=classifier"
         )
-    names = {entry.name for entry in fields(Classifier)}
-    known = {key: value for key, value in about.items() if key in names}
-    model = Classifier(**known | {"weights": str(path), "freeze": None}).build()
-    return model.eval(), about, path  # type: ignore[return-value]
+    return restore.as_saved(Classifier, path, about).build().eval(), about, path

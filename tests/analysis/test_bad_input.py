@@ -87,7 +87,7 @@ def test_foreign_files_and_damaged_ones(tmp_path: Path) -> None:
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = micrograph(tmp_path / "a.tif", DIAMETERS)
-    real = one.digest
+    real = one.file_digest
 
     def grown(file: Path) -> str:
         found = real(file)
@@ -95,7 +95,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
             more.write(b"\0" * 64)
         return found
 
-    monkeypatch.setattr(one, "digest", grown)
+    monkeypatch.setattr(one, "file_digest", grown)
     with pytest.raises(UserError, match="changed while it was read: wait until"):
         one.read(Item(path, None, "a.tif"), None, {"strip": True}, tmp_path / "out")
     with pytest.raises(UserError, match=r"no micrograph could be analysed.*changed while it was read"):

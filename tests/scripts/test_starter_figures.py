@@ -29,7 +29,7 @@ def test_a_row_for_each_score(tmp_path: Path) -> None:
     }
     table = tmp_path / "table.csv"
     for row in made:
-        starter_figures.append(table, row)
+        starter_figures.append(table, starter_figures.FIELDS, row)
     starter_figures.check(table, [0.0, 1.0])
     with table.open(newline="") as file:
         assert [float(line["score"]) for line in csv.DictReader(file)] == [0.3, 0.55, 0.95]

@@ -43,8 +43,8 @@ def test_the_digest_tells_arms_and_seeds_apart() -> None:
 def test_the_table_is_appended_to(tmp_path: Path) -> None:
     table = tmp_path / "a.csv"
     assert study.lines(table) == []
-    study.append(table, line("real_5", 5, 0, 0.5))
-    study.append(table, line("real_5", 5, 1, 0.7))
+    study.append(table, study.FIELDS, line("real_5", 5, 0, 0.5))
+    study.append(table, study.FIELDS, line("real_5", 5, 1, 0.7))
     assert [one["test_f1"] for one in study.lines(table)] == ["0.5", "0.7"]
     with table.open(newline="") as file:
         assert next(csv.reader(file)) == list(study.FIELDS)

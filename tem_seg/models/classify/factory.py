@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tem_seg.core.errors import UserError
+from tem_seg.models.backbones import built_elsewhere
 from tem_seg.models.classify.network import TASK, Look, ShapeClassifier, Training
 from tem_seg.models.dense.factory import Dense
 
@@ -90,16 +91,9 @@ class Classifier(Dense):
         import timm
 
         imagenet = self.weights == "imagenet"
-        try:
+        with built_elsewhere(self.backbone, imagenet=imagenet):
             network = timm.create_model(
                 self.backbone, pretrained=imagenet, in_chans=1, num_classes=0, drop_rate=self.dropout
             )
-        except Exception as error:  # timm, the hub and its HTTP library share no base class
-            if imagenet:
-                raise UserError(
-                    f"the imagenet weights of {self.backbone} cannot be had ({error}): train from random weights with "
-                    "model.weights=none, or give model.weights=<file>"
-                ) from error
-            raise UserError(f"model.backbone={self.backbone} cannot be built ({error})") from error
         width: int = getattr(network, "head_hidden_size", None) or network.num_features  # type: ignore[assignment]
         return network, width

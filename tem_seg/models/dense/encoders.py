@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from torch import nn
 
 from tem_seg.core.errors import UserError
+from tem_seg.models.backbones import built_elsewhere
 from tem_seg.models.dense.base import Trunk
 
 PACKAGE, INSTALL = "segmentation_models_pytorch", "pip install 'tem_seg[models]'"
@@ -43,17 +44,10 @@ def build(backbone: str, decoder_channels: Sequence[int], *, imagenet: bool) -> 
     """
     from segmentation_models_pytorch import Unet
 
-    try:
+    with built_elsewhere(backbone, imagenet=imagenet):
         network = Unet(
             backbone, encoder_depth=DEPTH, encoder_weights="imagenet" if imagenet else None,
             decoder_channels=tuple(decoder_channels), in_channels=1,
         )  # fmt: skip
-    except Exception as error:  # timm, the hub and its HTTP library share no base class
-        if imagenet:
-            raise UserError(
-                f"the imagenet weights of {backbone} cannot be had ({error}): train from random weights with "
-                "model.weights=none, or give model.weights=<file>"
-            ) from error
-        raise UserError(f"model.backbone={backbone} cannot be built ({error})") from error
     network.segmentation_head = nn.Identity()  # ours says more than one thing
     return Trunk(network, decoder_channels[-1], stride=2**DEPTH)
