@@ -32,15 +32,12 @@ HUNDRED = {
                              "recipe.substrates.images.images=4"],
 }  # fmt: skip
 """How each recipe is asked for 100 particles, where it is not recipe.particles."""
+RECIPES = ("catalyst_haadf", "cut_paste", "experimental_overlay", "gold_aunp", "insitu_video", "nanorods_haadf",
+           "polylatex_silica", "sem_agglomerates", "tsem_agglomerates", "vesicles")  # fmt: skip
+"""Experiments that draw with a recipe of their own; the others combine these."""
 WARM_UP = 12
 NOISE = ("shot_noise", "optics", "probe")
 """Steps that draw random numbers for every pixel."""
-
-
-def recipes() -> list[str]:
-    """Experiments that show a recipe; those that train on EMPS are combinations of these."""
-    folder = Path(__file__).resolve().parents[1] / "conf" / "experiment"
-    return sorted(file.stem for file in folder.glob("*.yaml") if not file.stem.startswith("emps"))
 
 
 def job(name: str, size_px: int, folder: Path, *overrides: str, hundred: bool = True) -> Job:
@@ -54,7 +51,7 @@ def job(name: str, size_px: int, folder: Path, *overrides: str, hundred: bool = 
 
 def generate(quick: bool) -> Iterator[str]:
     """One line a recipe and size; then many particles, two processes, and memory."""
-    for name in recipes():
+    for name in RECIPES:
         with TemporaryDirectory() as folder:
             yield _one(name, job(name, 160 if quick else 1024, Path(folder), hundred=not quick), 2 if quick else 16)
     for name in ("gold_aunp",) if quick else ("gold_aunp", "catalyst_haadf"):
