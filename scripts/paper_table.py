@@ -106,11 +106,13 @@ def effect(row: Row, everything: Sequence[Row]) -> tuple[str, str]:
     other = partner(row, everything)
     if other is None:
         return f"against {row.held.against}", f"no run of {row.held.against} given"
+    ours = None if row.mean is None or other.mean is None else row.mean - other.mean
+    if row.held.theirs is None or other.held.theirs is None:
+        return f"none reported against {row.held.against}", UNDEFINED if ours is None else f"{ours:+.3f}"
     theirs = row.held.theirs - other.held.theirs
     told = f"{theirs:+.2f} against {row.held.against}"
-    if row.mean is None or other.mean is None:
+    if ours is None:
         return told, UNDEFINED
-    ours = row.mean - other.mean
     return told, f"{ours:+.3f}, {'' if ours * theirs > 0 else 'not '}reproduced"
 
 
@@ -137,7 +139,8 @@ def _figures(row: Row) -> list[str]:
     if len(row.ours) > 1:
         ours += f" ± {statistics.stdev(row.ours):.3f} over {len(row.ours)} runs"
     what = label(row.held.of, row.run.metrics)
-    return [row.held.what, what, f"{row.held.theirs:.4g} ({row.held.their_n})", f"{ours} ({row.held.our_n})"]
+    theirs = UNDEFINED if row.held.theirs is None else f"{row.held.theirs:.4g} ({row.held.their_n})"
+    return [row.held.what, what, theirs, f"{ours} ({row.held.our_n})"]
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -333,8 +333,8 @@ class PaperFigure:
 
     what: str = MISSING
     """The figure in the paper's words, with its conditions."""
-    value: float = MISSING
-    """As in metrics.json: shares, not per cent."""
+    value: float | None = MISSING
+    """As in metrics.json: shares, not per cent; null: an arm of ours that the paper has not."""
     n: str = MISSING
     """What it was measured on."""
     of: list[str] = field(default_factory=list)

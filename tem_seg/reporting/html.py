@@ -176,10 +176,13 @@ def _count_figure(material: Material) -> KeyFigure:
 
 def _size_figure(material: Material, unit: str) -> KeyFigure:
     size = tables.size_of(material.particles, unit)
-    sample = tables.values(material.particles, f"{size}_{unit}")
-    spread = f"{sample.std(ddof=1):.3g}" if len(sample) > 1 else tables.UNDEFINED
-    middle = f"{float(np.median(sample)):.3g}"
-    return KeyFigure(LABELS[size], f"{middle} ± {spread} {unit}", f"median ± SD of n = {len(sample):,} whole particles")
+    sample = tables.sample(material.particles, f"{size}_{unit}")
+    middle, spread = (
+        tables.UNDEFINED if v is None else f"{v:.3g}" for v in (*sample.quantiles([0.5]), sample.mean_and_sd()[1])
+    )
+    weighted = ", weighted" if sample.weighted else ""
+    return KeyFigure(LABELS[size], f"{middle} ± {spread} {unit}",
+                     f"median ± SD of n = {len(sample.values):,} whole particles{weighted}")  # fmt: skip
 
 
 def _size_section(material: Material, unit: str) -> SizeSection:
@@ -191,12 +194,12 @@ def _size_section(material: Material, unit: str) -> SizeSection:
     of_unit = [tables.measured_in(frame, unit) for frame in (material.particles, truth)]
     drawn = []
     for column, label in columns.items():
-        measured, annotated = (tables.values(frame, column) for frame in of_unit)
-        if len(measured) or len(annotated):
+        measured, annotated = (tables.sample(frame, column) for frame in of_unit)
+        if len(measured.values) or len(annotated.values):
             drawn.append(plots.size_histogram(measured, annotated if truth is not None else None, label))
-    samples = [("predicted", tables.values(material.particles, diameter))]
+    samples = [("predicted", tables.sample(material.particles, diameter))]
     if truth is not None:
-        samples.append(("annotated", tables.values(truth, diameter)))
+        samples.append(("annotated", tables.sample(truth, diameter)))
     pairs = matched_sizes(material, calibrated=unit == "nm")
     if len(pairs):
         drawn.append(plots.scatter(pairs, unit, LABELS[size].lower()))

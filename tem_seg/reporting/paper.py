@@ -18,10 +18,10 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One figure of the paper against one of this run. ours: None where the run has no such figure."""
+    """One figure of the paper against one of this run. Either is None where there is no such figure."""
 
     what: str
-    theirs: float
+    theirs: float | None
     their_n: str
     of: str
     ours: float | None

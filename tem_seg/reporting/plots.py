@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from tem_seg.reporting.tables import Sample
+
 # Stand-ins that no plot uses otherwise; in the SVG they become the page's own ink and rule colours.
 INK, RULE = "#111213", "#d0d1d2"
 PREDICTED = "#2c8fd6"
@@ -77,27 +79,31 @@ def shared_bins(*samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], boo
     return edges, False
 
 
-def size_histogram(measured: NDArray[np.float64], annotated: NDArray[np.float64] | None, label: str) -> Markup:
-    """Predicted (filled) and annotated (outline) sizes in the same bins. Arrays (N,) without NaN, N = 0 is legal."""
-    edges, logarithmic = shared_bins(measured, annotated if annotated is not None else np.zeros(0))
+def size_histogram(measured: Sample, annotated: Sample | None, label: str) -> Markup:
+    """Predicted (filled) and annotated (outline) sizes in the same bins; samples of no particle are legal."""
+    shown = [measured] if annotated is None else [measured, annotated]
+    edges, logarithmic = shared_bins(*(one.values for one in shown))
+    weighted = any(one.weighted for one in shown)
 
     def draw(axes: Axes) -> None:
-        axes.stairs(np.histogram(measured, edges)[0], edges, fill=True, color=PREDICTED, alpha=0.65,
-                    label=f"predicted, n = {len(measured):,}")  # fmt: skip
-        if annotated is not None:
-            axes.stairs(np.histogram(annotated, edges)[0], edges, color=INK, linewidth=1.6,
-                        label=f"annotated, n = {len(annotated):,}")  # fmt: skip
+        looks: list[dict[str, Any]] = [
+            {"fill": True, "color": PREDICTED, "alpha": 0.65},
+            {"color": INK, "linewidth": 1.6},
+        ]
+        for one, name, look in zip(shown, ("predicted", "annotated"), looks, strict=False):
+            counts = np.histogram(one.values, edges, weights=one.weights)[0]
+            axes.stairs(counts, edges, label=f"{name}, n = {len(one.values):,}", **look)
         if logarithmic:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.xaxis.set_minor_formatter(minor_label)
-        axes.set(xlabel=label, ylabel="particles", xlim=(edges[0], edges[-1]))
+        axes.set(xlabel=label, ylabel="particles, weighted" if weighted else "particles", xlim=(edges[0], edges[-1]))
         axes.grid(visible=False, axis="x", which="both")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         _legend_above(axes)
 
-    truth = f" and of {len(annotated):,} annotated particles" if annotated is not None else ""
-    return chart(draw, f"Histogram of {label} of {len(measured):,} predicted{truth}")
+    truth = f" and of {len(annotated.values):,} annotated particles" if annotated is not None else ""
+    return chart(draw, f"Histogram of {label} of {len(measured.values):,} predicted{truth}")
 
 
 def scatter(pairs: NDArray[np.float64], unit: str, size: str = "equivalent diameter") -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ KINDS = {"segm": "masks", "rotated": "rotated boxes", "bbox": "boxes"}
 SIZES = {"equivalent_diameter": "Equivalent diameter: of the circle with the particle's area.",
          "max_feret": "Length: the long side of the rotated box, which knows no area."}  # fmt: skip
 """Column of particles.csv (without its unit) that stands for the size, the first that is known; what it is."""
+WEIGHTED = " Large particles, which the border cuts more often, weigh more (Miles and Lantuéjoul)."
 COUNT_COLUMNS = {"score": "score ≥", "precision": "precision", "recall": "recall", "f1": "F1", "accuracy": "accuracy",
                  "tp": "TP", "fp": "FP", "fn": "FN"}  # fmt: skip
 WHOLE_IMAGE_COLUMNS = {"image_iou": "image IoU", "instance_iou": "instance IoU", "youden": "Youden's index",
@@ -160,14 +161,51 @@ def _count(metrics: dict[str, Any], key: str) -> str:
     return cell(metrics.get(key)).text
 
 
-def values(frame: pd.DataFrame | None, column: str) -> NDArray[np.float64]:
-    """Finite values (N,) of a column of particles that do not touch the border; empty where there is no such column."""
+class Sample(NamedTuple):
+    """values (N,) and weights (N,) > 0 of particles: what the counting rule of the border gives them, or 1."""
+
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether some particles stand for more than others."""
+        return len(self.weights) > 0 and float(np.ptp(self.weights)) > 1e-9
+
+    def quantiles(self, levels: Sequence[float]) -> list[float | None]:
+        """Between particles linear where all weigh the same; None of none."""
+        if not len(self.values):
+            return [None] * len(levels)
+        if not self.weighted:
+            return [float(v) for v in np.quantile(self.values, levels)]
+        return [float(v) for v in np.quantile(self.values, levels, weights=self.weights, method="inverted_cdf")]
+
+    def mean_and_sd(self) -> tuple[float | None, float | None]:
+        """SD with n - 1 in the denominator, with weights Kish's number of particles - 1; None where undefined."""
+        if not len(self.values):
+            return None, None
+        shares = self.weights / self.weights.sum()
+        mean = float(shares @ self.values)
+        worth = 1.0 / float(shares @ shares)
+        variance = float(shares @ (self.values - mean) ** 2)
+        return mean, float(np.sqrt(variance * worth / (worth - 1.0))) if worth > 1.0 + 1e-9 else None
+
+
+def sample(frame: pd.DataFrame | None, column: str) -> Sample:
+    """Finite values of a column of particles that do not touch the border; empty where there is no such column."""
     if frame is None or column not in frame:
-        return np.zeros(0)
+        return Sample(np.zeros(0), np.zeros(0))
     if "touches_border" in frame:
         frame = frame[~frame["touches_border"].eq(True)]
     found = np.asarray(pd.to_numeric(frame[column]), np.float64)
-    return found[np.isfinite(found)]
+    weights = np.asarray(frame["weight"], np.float64) if "weight" in frame else np.ones(len(found))
+    known = np.isfinite(found)
+    return Sample(found[known], weights[known])
+
+
+def values(frame: pd.DataFrame | None, column: str) -> NDArray[np.float64]:
+    """The values of :func:`sample`, each particle as one: what is compared particle by particle."""
+    return sample(frame, column).values
 
 
 def measured_in(frame: pd.DataFrame | None, unit: str) -> pd.DataFrame | None:
@@ -191,18 +229,14 @@ def size_units(*frames: pd.DataFrame | None) -> list[str]:
     return [unit for unit in ("nm", "px") if any(len(values(f, f"{s}_{unit}")) for f in frames for s in SIZES)]
 
 
-def size_table(
-    samples: Sequence[tuple[str, NDArray[np.float64]]], unit: str, size: str = "equivalent_diameter"
-) -> Table:
-    """N, mean, SD (n - 1), median, 10 % and 90 % of (name, values (N,)); undefined stays so."""
+def size_table(samples: Sequence[tuple[str, Sample]], unit: str, size: str = "equivalent_diameter") -> Table:
+    """N, mean, SD, median, 10 % and 90 % of (name, sample), weighted as it is; undefined stays so."""
     columns = ("", "N", f"mean ({unit})", f"SD ({unit})", f"median ({unit})", f"10 % ({unit})", f"90 % ({unit})")
     rows = []
-    for name, sample in samples:
-        spread = float(sample.std(ddof=1)) if len(sample) > 1 else None
-        middle = [float(v) for v in np.percentile(sample, [50, 10, 90])] if len(sample) else [None] * 3
-        mean = float(sample.mean()) if len(sample) else None
-        rows.append((cell(name), cell(len(sample)), *(cell(value) for value in (mean, spread, *middle))))
-    return Table(SIZES[size], columns, tuple(rows))
+    for name, one in samples:
+        found = [*one.mean_and_sd(), *one.quantiles([0.5, 0.1, 0.9])]
+        rows.append((cell(name), cell(len(one.values)), *(cell(value) for value in found)))
+    return Table(SIZES[size] + (WEIGHTED if any(one.weighted for _, one in samples) else ""), columns, tuple(rows))
 
 
 def particle_table(particles: pd.DataFrame, most: int = 200) -> Table:

@@ -10,8 +10,13 @@ import pandas as pd
 import pytest
 
 from tem_seg.reporting import plots
+from tem_seg.reporting.tables import Sample
 
 PR = {"score": [0.9, 0.5], "precision": [1.0, None], "recall": [0.2, 0.6], "f1": [0.3, 0.7]}
+
+
+def equal(values: np.ndarray) -> Sample:
+    return Sample(values, np.ones(len(values)))
 
 
 @pytest.mark.parametrize(
@@ -48,11 +53,17 @@ def test_wide_distributions_get_logarithmic_bins() -> None:
 
 def test_no_values_at_all() -> None:
     assert plots.shared_bins(np.zeros(0), np.zeros(0))[0].tolist() == [0.0, 1.0]
-    ET.fromstring(plots.size_histogram(np.zeros(0), np.zeros(0), "d (nm)"))
+    ET.fromstring(plots.size_histogram(equal(np.zeros(0)), equal(np.zeros(0)), "d (nm)"))
+
+
+def test_weighted_particles_are_drawn_with_their_weights() -> None:
+    svg = plots.size_histogram(Sample(np.arange(1, 9.0), np.arange(1, 9.0)), None, "d (nm)")
+    assert "particles, weighted" in svg and "predicted, n = 8" in svg
+    assert "weighted" not in plots.size_histogram(equal(np.arange(1, 9.0)), None, "d (nm)")
 
 
 def test_a_plot_is_an_image_with_a_text_alternative_and_the_page_s_colours() -> None:
-    svg = plots.size_histogram(np.arange(1, 30.0), np.arange(2, 31.0), "d (nm)")
+    svg = plots.size_histogram(equal(np.arange(1, 30.0)), equal(np.arange(2, 31.0)), "d (nm)")
     root = ET.fromstring(svg)
     assert root.get("role") == "img"
     assert root.get("aria-label") == "Histogram of d (nm) of 29 predicted and of 29 annotated particles"

@@ -73,10 +73,25 @@ def test_units_are_those_that_hold_particles() -> None:
     assert tables.measured_in(pd.DataFrame(), "px") is None
 
 
+def equal(*values: float) -> tables.Sample:
+    return tables.Sample(np.array(values), np.ones(len(values)))
+
+
+def test_a_particle_of_weight_three_is_three_particles() -> None:
+    frame = pd.DataFrame({"min_feret_nm": [5.0, 1.0, 8.0, 2.0], "weight": [3.0, 2.0, 1.0, 4.0]})
+    weighted, repeated = tables.sample(frame, "min_feret_nm"), np.repeat([5.0, 1.0, 8.0, 2.0], [3, 2, 1, 4])
+    assert weighted.weighted and not equal(1.0, 2.0).weighted and not equal().weighted
+    mean, sd = weighted.mean_and_sd()
+    assert mean == pytest.approx(repeated.mean())
+    assert sd == pytest.approx(repeated.std() * np.sqrt(1 / (1 - 30 / 100)))  # worth 10² / 30 particles
+    levels = [0.05, 0.5, 0.95]
+    assert weighted.quantiles(levels) == np.quantile(repeated, levels, method="inverted_cdf").tolist()
+    assert "Miles" in tables.size_table([("a", weighted)], "nm").caption
+    assert "Miles" not in tables.size_table([("a", equal(1.0, 2.0))], "nm").caption
+
+
 def test_size_table_by_hand() -> None:
-    table = tables.size_table(
-        [("a", np.array([2.0, 4.0, 4.0, 6.0])), ("one", np.array([5.0])), ("none", np.zeros(0))], "nm"
-    )
+    table = tables.size_table([("a", equal(2.0, 4.0, 4.0, 6.0)), ("one", equal(5.0)), ("none", equal())], "nm")
     # deviations 2, 0, 0, 2: variance 8 / 3
     assert _text(table)[0][:5] == ["a", "4", "4", "1.633", "4"]
     assert _text(table)[1] == ["one", "1", "5", "–", "5", "5", "5"]
@@ -114,4 +129,4 @@ def test_rotated_boxes_have_their_rows_and_lengths_stand_for_sizes() -> None:
     assert tables.measured_in(rods, "nm") is not None and tables.measured_in(rods, "px") is None
     discs = pd.DataFrame({"equivalent_diameter_nm": [3.0], "max_feret_nm": [4.0]})
     assert tables.size_of(discs, "nm") == tables.size_of(pd.DataFrame(), "nm") == "equivalent_diameter"
-    assert tables.size_table([("predicted", np.array([30.0, 40.0]))], "nm", "max_feret").caption.startswith("Length")
+    assert tables.size_table([("predicted", equal(30.0, 40.0))], "nm", "max_feret").caption.startswith("Length")

@@ -13,7 +13,7 @@ from tem_seg.core.errors import UserError
 
 
 def run(
-    folder: Path, experiment: str, ap: float | None, theirs: float, against: str | None = None, **more: Any
+    folder: Path, experiment: str, ap: float | None, theirs: float | None, against: str | None = None, **more: Any
 ) -> Path:
     """A finished run with one figure, and training AP 0.8."""
     reports = [{"what": "mAP", "value": theirs, "n": "90 micrographs", "of": ["segm.ap"], "against": against}]
@@ -55,6 +55,14 @@ def test_an_effect_of_the_other_sign_between_arms(tmp_path: Path) -> None:
     mixed = run(tmp_path / "b", "utile", 0.45, 0.74, "real", arm="mixed")
     first, second = cells(real, mixed)
     assert first["experiment"] == "utile, real (laptop)" and second["effect here"] == "-0.050, not reproduced"
+
+
+def test_an_arm_that_the_paper_has_not(tmp_path: Path) -> None:
+    everything = run(tmp_path / "a", "utile", 0.9, None, arm="all")
+    some = run(tmp_path / "b", "utile", 0.8, 0.88, "all", arm="some")
+    first, second = cells(everything, some)
+    assert (first["the paper (n)"], first["ours (n)"]) == ("–", "0.900 (3 micrographs, 40 particles)")
+    assert (second["effect in the paper"], second["effect here"]) == ("none reported against all", "-0.100")
 
 
 def test_an_effect_within_one_run(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_first_seeds_come_first_and_no_row_twice(name: str) -> None:
 
 def test_the_arms_of_paper_003_are_rows() -> None:
     rows = study.rows("utile_data_efficiency")
-    assert len(rows) == 8 * 3 and len(study.rows("utile_one_image")) == 3 * 5
+    assert len(rows) == 9 * 3 and len(study.rows("utile_one_image")) == 3 * 5
     mixed = next(row for row in rows if row.name == "mixed_10" and row.seed == 2)
     assert (mixed.real_images, mixed.paper) == (10, 0.86)
     assert mixed.overrides() == ["experiment=utile_data_efficiency", "profile=study", "seed=2", "arm=mixed_10"]
@@ -56,7 +56,8 @@ def test_the_summary_by_hand() -> None:
     told = [{key: str(value) for key, value in one.items()} for one in found]
     text = study.summary(study.rows("utile_data_efficiency"), told).splitlines()
     assert text[2] == "| real_5 | 5 | 3 | 0.700 | 0.153 | 0.600 | 0.36 |"
-    assert text[3] == "| mixed_5 | 5 | 0 | – | – | – | 0.74 |" and len(text) == 2 + 8
+    assert text[3] == "| mixed_5 | 5 | 0 | – | – | – | 0.74 |"
+    assert text[-1] == "| real_all | 102 | 0 | – | – | – | – |" and len(text) == 2 + 9
 
 
 def test_rows_are_chosen() -> None:
