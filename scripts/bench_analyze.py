@@ -125,12 +125,15 @@ def _two(name: str, rows: list[tuple[float, float]]) -> Iterator[str]:
 
 
 def _in_process(step: str, folder: Path, early: int) -> str:
-    from tem_seg.analysis.analyse import analyse
-    from tem_seg.analysis.segment import load
-    from tem_seg.analysis.settings import Settings
-    from tem_seg.core.provenance import peak_memory_gb
+    from tem_seg.core.collector import without_collector
 
-    segmenter = load("starter")
+    with without_collector():  # as the command does
+        from tem_seg.analysis.analyse import analyse
+        from tem_seg.analysis.segment import load
+        from tem_seg.analysis.settings import Settings
+        from tem_seg.core.provenance import peak_memory_gb
+
+        segmenter = load("starter")
     if step == "startup":
         return f"{time.process_time()}"
     peaks: list[float] = []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from tem_seg.core.errors import UserError, user_errors_exit
 
@@ -27,27 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export(weights: str, out: Path, size: tuple[int, int] | None = None) -> None:
     """weights: a checkpoint of ours, or "starter". size: (H, W) px, None for any. Raises UserError."""
-    from tem_seg.models import checkpoint, onnx_export
+    from tem_seg.models import checkpoint, onnx_export, restore
     from tem_seg.models.torchvision.rcnn import TorchvisionRcnn
 
     if out.suffix != ".onnx":
         raise UserError(f"{out} does not end in .onnx: give the checkpoint first, then the file to write")
     path = checkpoint.path_of(weights)
-    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
-    if not about.get("categories"):
-        raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
+    about = restore.about_of(path)
     onnx_export.refuse(about)
-    model = _built(about, path)
+    model = restore.factory_of(path, about).build()
     assert isinstance(model, TorchvisionRcnn)
     onnx_export.export(model, out, categories=about["categories"], size=size, about=about)
-
-
-def _built(about: dict[str, Any], path: Path) -> Any:
-    """The model that a checkpoint describes, with its weights."""
-    from tem_seg.models.rcnn import Rcnn
-
-    known = {field.name: about[field.name] for field in fields(Rcnn) if field.name in about}
-    return Rcnn(**known | {"weights": str(path), "num_classes": len(about["categories"]), "freeze": ()}).build()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def test_a_random_search_of_trainings(tmp_path: Path) -> None:
     launcher = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
-    tem_seg(tmp_path, "-m", *LINE, "sweep=random", "sweep.n_trials=2", *launcher)
+    helpers = ("generation.workers=2", "train.workers=1")  # processes that a job starts itself
+    tem_seg(tmp_path, "-m", *LINE, "sweep=random", "sweep.n_trials=2", *launcher, *helpers)
     (sweep,) = (tmp_path / "sweeps").iterdir()
     jobs = [read(sweep / number / "job.json") for number in ("0", "1")]
     assert [job["state"] for job in jobs] == ["complete", "complete"]

@@ -20,6 +20,7 @@ from tem_seg.analysis.one import Done, Read
 from tem_seg.analysis.segment import Segmenter, load
 from tem_seg.analysis.settings import Settings
 from tem_seg.core import provenance, seeds
+from tem_seg.core.collector import without_collector
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
 from tem_seg.measurement import counting
@@ -60,7 +61,8 @@ def analyse(
     """
     _refuse_foreign(out)
     found = inputs.find(paths, outside=out)
-    segmenter = segmenter or load(settings.checkpoint, settings.min_score, settings.magnification)
+    with without_collector():
+        segmenter = segmenter or load(settings.checkpoint, settings.min_score, settings.magnification)
     with _locked(out):
         record = _begun(settings, segmenter, found)
         atomic.write_json(out / RECORD, record, indent=1)

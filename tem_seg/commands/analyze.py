@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tem_seg.core.collector import without_collector
+
 if TYPE_CHECKING:
     from tem_seg.analysis.analyse import Outcome, Progress
 
@@ -34,8 +36,9 @@ def analyze(
     from tem_seg.commands.options import pixel_size_nm
 
     given_nm = pixel_size_nm(pixel_size)  # a slip of the pen is told before seconds of imports
-    from tem_seg.analysis.analyse import analyse
-    from tem_seg.analysis.settings import Settings
+    with without_collector():
+        from tem_seg.analysis.analyse import analyse
+        from tem_seg.analysis.settings import Settings
 
     settings = Settings(
         checkpoint, given_nm, pixel_size_error, min_score, magnification, border, min_size, touching, overlapping,

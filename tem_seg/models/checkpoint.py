@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,17 @@ def read(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def about_in(path: Path) -> dict[str, Any]:
+    """What a checkpoint of ours says about itself; {} where it says nothing. Of safetensors no weight is read.
+
+    Raises UserError as :func:`read` does.
+    """
+    if path.suffix != SAFETENSORS or not path.is_file():
+        return dict(read(path).get("tem_seg", {}))
+    with _opened(path) as file:
+        return _about(file)
+
+
 def _read_pickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -74,13 +86,23 @@ def _read_pickled(path: Path) -> Any:
         raise UserError(f"{path} is not a checkpoint that can be loaded as weights only ({first})") from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            about = json.loads((file.metadata() or {}).get("tem_seg", "{}"))
+            yield file
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is not a safetensors file that can be read ({error})") from error
+
+
+def _about(file: Any) -> dict[str, Any]:
+    return dict(json.loads((file.metadata() or {}).get("tem_seg", "{}")))
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        about = _about(file)
     full = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     return {"state_dict": full, "tem_seg": about}
 

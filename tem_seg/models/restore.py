@@ -21,7 +21,7 @@ FACTORIES = {
 
 def about_of(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself. Raises UserError where there is none, or one that does not know its classes."""
-    about: dict[str, Any] = checkpoint.read(path).get("tem_seg", {})
+    about = checkpoint.about_in(path)
     if not about.get("categories"):
         raise UserError(f"{path} does not say which classes it knows: it is no checkpoint of tem_seg")
     return about

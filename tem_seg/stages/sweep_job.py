@@ -6,6 +6,7 @@ date. So a killed sweep loses nothing that a job has reached, and trainings can 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import time
@@ -108,6 +109,7 @@ def kept(run: Callable[[DictConfig], float | None], cfg: DictConfig) -> float | 
             return run(cfg)
         if not job.over:
             _active.append(folder)
+            _processes_as_usual()
             try:
                 job = _run(run, cfg, folder, job)
             finally:
@@ -139,6 +141,12 @@ def _run(run: Callable[[DictConfig], float | None], cfg: DictConfig, folder: Pat
                 job = replace(job, figure=job.validations[-1][1] if job.validations else None)
             write(folder, job)
     return job
+
+
+def _processes_as_usual() -> None:
+    """A process of joblib's makes its own way of starting processes everyone's; loaders and drawing cannot go it."""
+    if multiprocessing.get_start_method(allow_none=True) == "loky":
+        multiprocessing.set_start_method(None, force=True)
 
 
 @contextmanager
