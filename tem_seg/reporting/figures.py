@@ -122,6 +122,16 @@ def webp_uri(pixels: NDArray[np.float32], max_side_px: int = MAX_PAGE_PX, max_by
     return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
+def jpeg_uri(pixels: NDArray[np.float32], max_side_px: int) -> str:
+    """pixels (H, W) float32 in [0, 1] → a JPEG data URI of at most ``max_side_px``.
+
+    For files of their own: as large as a WebP of the same noise in a twentieth of the time; drawing programs read it.
+    """
+    grey = _grey(_resized(pixels, min(1.0, max_side_px / max(pixels.shape))))
+    encoded = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+
+
 def colour_uri(picture: NDArray[np.uint8], quality: int = 80) -> str:
     """picture (h, w, 3) uint8 RGB → a WebP data URI."""
     encoded = cv2.imencode(".webp", picture[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
@@ -129,8 +139,8 @@ def colour_uri(picture: NDArray[np.uint8], quality: int = 80) -> str:
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
-    """picture (h, w, 3) uint8 RGB → a PNG."""
-    return bytes(cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes())
+    """picture (h, w, 3) uint8 RGB → a PNG, written soon: noise does not compress."""
+    return bytes(cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
 
 
 def _resized(pixels: NDArray[np.float32], scale: float) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from tem_seg.data.atomic import replacing, write_text
 from tem_seg.data.images import normalise
-from tem_seg.reporting.figures import Colour, png, svg_path, traced, webp_uri
+from tem_seg.reporting.figures import Colour, jpeg_uri, png, svg_path, traced
 from tem_seg.reporting.labels import Place
 from tem_seg.reporting.letters import font
 from tem_seg.reporting.numbered_plan import VIEW_PX, Paths, Plan, Row, paths_of, planned
@@ -89,7 +89,7 @@ def svg(shown: NDArray[np.float32], plan: Plan) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height + strip}" '
         'font-family="DejaVu Sans, Verdana, sans-serif">',
         f'<rect width="{width}" height="{height + strip}" fill="{_css(STRIP)}"/>',
-        f'<image href="{webp_uri(shown, VIEW_PX[1], 600_000)}" width="{width}" height="{height}"/>',
+        f'<image href="{jpeg_uri(shown, VIEW_PX[1])}" width="{width}" height="{height}"/>',
         *(_particle(plan, *one) for one in particles),
         *(_entry(plan, *one) for one in legend),
         *(_bar_svg(plan) if plan.bar is not None else ()),

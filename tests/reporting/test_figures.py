@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reporting_scenes import disc
 
 from tem_seg.data.rle import encode
-from tem_seg.reporting.figures import ANNOTATED, PREDICTED, outlines, overlay, panel, svg_path, webp_uri
+from tem_seg.reporting.figures import ANNOTATED, PREDICTED, jpeg_uri, outlines, overlay, panel, svg_path, webp_uri
 
 
 def _area(path: NDArray[np.float64]) -> float:
@@ -124,6 +124,14 @@ def test_panel_shows_predictions_left_and_annotation_right() -> None:
 def _decoded(uri: str) -> NDArray[np.uint8]:
     data = base64.b64decode(uri.removeprefix("data:image/webp;base64,"), validate=True)
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+
+
+def test_jpeg_keeps_the_picture() -> None:
+    smooth = np.linspace(0, 1, 400 * 600, dtype=np.float32).reshape(400, 600)
+    data = base64.b64decode(jpeg_uri(smooth, 300).removeprefix("data:image/jpeg;base64,"), validate=True)
+    shown = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+    assert shown.shape == (200, 300)
+    assert np.abs(shown / 255.0 - cv2.resize(smooth, (300, 200), interpolation=cv2.INTER_AREA)).max() < 0.03
 
 
 def test_webp_keeps_the_picture_and_the_budget() -> None:
