@@ -22,7 +22,6 @@ from tem_seg.measurement.contacts import Contacts
 from tem_seg.measurement.counting import Rules
 from tem_seg.measurement.masks import Measured, measure_runs
 from tem_seg.measurement.runs import runs_of
-from tem_seg.measurement.splitting import split_mask
 
 Row = Mapping[str, Any]
 
@@ -76,6 +75,8 @@ def _outlines(rows: Sequence[Row], image: ImageRecord, rules: Rules, subpixel: b
     place, ones = np.arange(len(rows)), np.ones(len(rows), np.int64)
     if not rules.looks_for_necks:
         return Outlines(masks, contours, place, ones, ones)
+    from tem_seg.measurement.splitting import split_mask  # a quarter of a second of imports, and few ask for it
+
     found = [split_mask(mask, rules.neck) for mask in masks]
     parts = np.array([len(each) for each in found], np.int64)
     if rules.aggregated != "split":

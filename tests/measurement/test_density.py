@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 from scipy.stats import gaussian_kde
 
-from tem_seg.measurement.density import estimate
+from tem_seg.measurement.density import REACH, _smoothed, estimate
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -50,3 +51,10 @@ def test_a_far_outlier_costs_no_memory_and_moves_no_mode() -> None:
 @pytest.mark.parametrize("sizes", [[], [3.0], [4.0, 4.0, 4.0]])
 def test_nothing_to_estimate(sizes: list[float]) -> None:
     assert estimate(np.array(sizes), np.ones(len(sizes))) is None
+
+
+@pytest.mark.parametrize("sd", [16.0, 3.3, 0.05])
+def test_smoothing_is_scipys(sd: float) -> None:
+    mass = np.random.default_rng(0).uniform(0, 1, 400)
+    oracle = gaussian_filter1d(mass, sd, mode="constant", truncate=REACH)
+    assert _smoothed(mass, sd) == pytest.approx(oracle, abs=1e-12)
