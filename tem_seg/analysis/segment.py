@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +30,9 @@ CAPS = (1000, 2000, 4000, 8000)
 """Particles that a look may return; the next where the one before may have cost some."""
 WHOLE = 1_000_000
 """Of a micrograph of any number of tiles: no cap."""
+SHAPES_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+"""oneDNN keeps the code that it makes for each shape, of a thousand by default; every number of particles is another
+shape, so that a hundred micrographs came to half a gigabyte. Read at the first convolution."""
 Build = Callable[[int], SegmentationModel]
 
 
@@ -78,6 +82,7 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
     from tem_seg.models.torchvision.lean import import_torchvision
 
     import_torchvision()
+    os.environ.setdefault(*SHAPES_KEPT)
     path = checkpoint.path_of(name)
     about = restore.about_of(path)
     if not about.get("masks", True) and not about.get("rotated"):

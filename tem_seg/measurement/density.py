@@ -61,7 +61,7 @@ def estimate(sizes: FloatArray, weights: FloatArray) -> Density | None:
     # each particle is shared between its two neighbours on the grid, which keeps its place
     mass = np.bincount(first, weights * (first + 1 - place), count)
     mass += np.bincount(first + 1, weights * (place - first), count)
-    smooth = _smoothed(mass, width / step) / (step * weights.sum())
+    smooth = _smoothed(np.asarray(mass, np.float64), width / step) / (step * weights.sum())
     grid = low + step * np.arange(count)
     if not logarithmic:
         return Density(grid, smooth, width, False)

@@ -79,7 +79,8 @@ def enough(estimate: Estimate, *, target: float = 0.05, others: float = 0.0, fac
     if floor >= target:
         return replace(
             found,
-            reason=f"no number of images reaches {target:.3g}: what does not shrink with them is {floor:.3g} already",
+            reason=f"no number of images reaches ± {100 * target:.3g} %: what does not shrink with them is "
+            f"± {100 * floor:.2g} % already",
         )
     if estimate.images < FEWEST_TO_PLAN and not found.met:
         return replace(

@@ -36,7 +36,7 @@ def test_what_images_do_not_shrink_counts() -> None:
     assert found.images_needed == int(np.ceil(10 * 0.0016 / (0.02**2 - 0.012**2)))
     never = enough(TEN, target=0.04, others=0.03)
     assert never.images_needed is None and never.more_images is None
-    assert never.reason == "no number of images reaches 0.04: what does not shrink with them is 0.06 already"
+    assert never.reason == "no number of images reaches ± 4 %: what does not shrink with them is ± 6 % already"
 
 
 def test_three_images_tell_whether_but_not_how_many() -> None:
