@@ -31,8 +31,9 @@ CAPS = (1000, 2000, 4000, 8000)
 WHOLE = 1_000_000
 """Of a micrograph of any number of tiles: no cap."""
 SHAPES_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-"""oneDNN keeps the code that it makes for each shape, of a thousand by default; every number of particles is another
-shape, so that a hundred micrographs came to half a gigabyte. Read at the first convolution."""
+"""oneDNN keeps the code that it makes for each shape, a thousand of them by default, and every number of particles is
+another shape: half of what a hundred micrographs added to a process. Read at the first convolution; a value that is
+set already stays."""
 Build = Callable[[int], SegmentationModel]
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from tem_seg.analysis.one import Done
+from tem_seg.core.weighted import quantile
 from tem_seg.data.atomic import replacing
 from tem_seg.measurement.counting import size_columns
-from tem_seg.measurement.distributions import WEIGHTINGS, quantile
+from tem_seg.measurement.distributions import WEIGHTINGS
 from tem_seg.measurement.particles import write_table
 
 LONGEST_SHEET = 1_048_575

@@ -119,8 +119,8 @@ def _images(placed: list[Placed], dataset: CocoDataset, particles: pd.DataFrame)
 
 def _tell(found: Reading, particles: pd.DataFrame, effects: list[Any]) -> None:
     from tem_seg.commands.options import number_of
+    from tem_seg.core.weighted import quantile
     from tem_seg.measurement.counting import size_columns
-    from tem_seg.measurement.distributions import quantile
 
     for line in [
         *found.notes,

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import wasserstein_distance
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.weighted import known
 from tem_seg.measurement import clusters
 from tem_seg.measurement.budget import student, welch_satterthwaite
 from tem_seg.measurement.density import estimate as density_of
-from tem_seg.measurement.distributions import known, summarise
+from tem_seg.measurement.distributions import summarise
 from tem_seg.measurement.intervals import FEWEST_IMAGES, Estimate, estimates, influence
 
 FloatArray = NDArray[np.float64]

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tem_seg.core.errors import UserError
-from tem_seg.measurement.distributions import effective_number, quantile
+from tem_seg.core.weighted import effective_number, quantile
 
 FloatArray = NDArray[np.float64]
 Frames = Mapping[int, tuple[int, int]]

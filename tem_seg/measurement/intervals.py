@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.weighted import known, quantile
 from tem_seg.measurement import clusters
 from tem_seg.measurement.clusters import Components, Images
 from tem_seg.measurement.density import Density, estimate
-from tem_seg.measurement.distributions import known, quantile
 
 FloatArray = NDArray[np.float64]
 FEWEST_IMAGES = 3

@@ -75,7 +75,10 @@ def about_in(path: Path) -> dict[str, Any]:
     if path.suffix != SAFETENSORS or not path.is_file():
         return dict(read(path).get("tem_seg", {}))
     with _opened(path) as file:
-        return _about(file)
+        found = _about(file)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is no checkpoint of tem_seg: tem_seg is not what it should be")
+    return found
 
 
 def _read_pickled(path: Path) -> Any:
@@ -95,8 +98,8 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UserError(f"{path} is not a safetensors file that can be read ({error})") from error
 
 
-def _about(file: Any) -> dict[str, Any]:
-    return dict(json.loads((file.metadata() or {}).get("tem_seg", "{}")))
+def _about(file: Any) -> Any:
+    return json.loads((file.metadata() or {}).get("tem_seg", "{}"))
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:

@@ -178,7 +178,8 @@ def _size_figure(material: Material, unit: str) -> KeyFigure:
     size = tables.size_of(material.particles, unit)
     sample = tables.sample(material.particles, f"{size}_{unit}")
     middle, spread = (
-        tables.UNDEFINED if v is None else f"{v:.3g}" for v in (*sample.quantiles([0.5]), sample.mean_and_sd()[1])
+        f"{value:.3g}" if np.isfinite(value) else tables.UNDEFINED
+        for value in (sample.quantiles([0.5])[0], sample.mean_and_sd()[1])
     )
     weighted = ", weighted" if sample.weighted else ""
     return KeyFigure(LABELS[size], f"{middle} ± {spread} {unit}",

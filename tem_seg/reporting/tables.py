@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from tem_seg.core.weighted import mean_and_sd, quantile
+
 UNDEFINED = "–"
 AP_COLUMNS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_small": "AP small", "ap_medium": "AP medium",
               "ap_large": "AP large", "ar": "AR"}  # fmt: skip
@@ -172,23 +174,13 @@ class Sample(NamedTuple):
         """Whether some particles stand for more than others."""
         return len(self.weights) > 0 and float(np.ptp(self.weights)) > 1e-9
 
-    def quantiles(self, levels: Sequence[float]) -> list[float | None]:
-        """Between particles linear where all weigh the same; None of none."""
-        if not len(self.values):
-            return [None] * len(levels)
-        if not self.weighted:
-            return [float(v) for v in np.quantile(self.values, levels)]
-        return [float(v) for v in np.quantile(self.values, levels, weights=self.weights, method="inverted_cdf")]
+    def quantiles(self, levels: Sequence[float]) -> list[float]:
+        """As everywhere (core.weighted.quantile); NaN where it is not known."""
+        return [float(value) for value in quantile(self.values, levels, self.weights)]
 
-    def mean_and_sd(self) -> tuple[float | None, float | None]:
-        """SD with n - 1 in the denominator, with weights Kish's number of particles - 1; None where undefined."""
-        if not len(self.values):
-            return None, None
-        shares = self.weights / self.weights.sum()
-        mean = float(shares @ self.values)
-        worth = 1.0 / float(shares @ shares)
-        variance = float(shares @ (self.values - mean) ** 2)
-        return mean, float(np.sqrt(variance * worth / (worth - 1.0))) if worth > 1.0 + 1e-9 else None
+    def mean_and_sd(self) -> tuple[float, float]:
+        """As everywhere (core.weighted.mean_and_sd); NaN where undefined."""
+        return mean_and_sd(self.values, self.weights)
 
 
 def sample(frame: pd.DataFrame | None, column: str) -> Sample:

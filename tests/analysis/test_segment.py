@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from analysis_scenes import Bright
 from torch import Tensor
 
-from tem_seg.analysis.segment import WHOLE, Segmenter, counting_score, load
+from tem_seg.analysis.segment import SHAPES_KEPT, WHOLE, Segmenter, counting_score, load
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.inference.predict import Predictor
@@ -90,3 +91,15 @@ def test_nothing_below_the_counting_score_is_segmented() -> None:
     given = load("starter", 0.7, 2.0)
     assert given.identity != segmenter.identity
     assert segmenter.predictor.find_scale and not given.predictor.find_scale and given.predictor.scales == (2.0,)
+
+
+@pytest.mark.parametrize("own", [None, "7"])
+def test_code_of_few_shapes_is_kept_unless_the_user_says_how_many(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, few = SHAPES_KEPT
+    monkeypatch.setenv(name, own or "")
+    if own is None:
+        monkeypatch.delenv(name)
+    load("starter")
+    assert os.environ[name] == (own or few)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from tem_seg.core.errors import UserError
+from tem_seg.core.weighted import quantile
 from tem_seg.data import rle
 from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.measurement.counting import Rules, apply, border_weights, left_out, size_px
-from tem_seg.measurement.distributions import quantile
 from tem_seg.measurement.particles import counted, particle_table
 
 SIZE = (100, 120)

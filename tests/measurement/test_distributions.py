@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from tem_seg.core.errors import UserError
-from tem_seg.measurement.distributions import effective_number, histogram, mode, quantile, summarise, weights_by
+from tem_seg.core.weighted import effective_number, quantile
+from tem_seg.measurement.distributions import histogram, mode, summarise, weights_by
 
 
 def test_summary_by_hand() -> None:

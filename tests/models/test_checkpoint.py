@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from tem_seg.core.errors import UserError
@@ -269,6 +270,23 @@ def test_a_table_of_something_else_is_no_checkpoint(tmp_path: Path, content: obj
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(UserError, match="a.ckpt is no checkpoint of tem_seg"):
         checkpoint.read(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("told", ["5", "[1]", '"x"', "{"])
+def test_what_safetensors_say_of_themselves_is_a_table(tmp_path: Path, told: str) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"tem_seg": told})
+    with pytest.raises(UserError, match="a.safetensors is no"):
+        checkpoint.about_in(path)
+
+
+def test_what_a_checkpoint_says_of_itself_is_told_without_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    checkpoint.write(path, Tiny().state_dict(), {"categories": ["rod"]})
+    monkeypatch.setattr(checkpoint, "_read_safetensors", lambda path: pytest.fail("weights were read"))
+    assert checkpoint.about_in(path) == {"categories": ["rod"]}
 
 
 def test_starter_is_the_packages_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ import coverage_of_intervals as coverage
 import numpy as np
 import pytest
 
-from tem_seg.measurement.distributions import quantile, weights_by
+from tem_seg.core.weighted import quantile
+from tem_seg.measurement.distributions import weights_by
 
 ROOT = Path(__file__).resolve().parents[2]
 
