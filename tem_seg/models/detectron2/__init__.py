@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import warnings
 from functools import cache
 
@@ -27,7 +28,14 @@ def why_unavailable() -> str | None:
             importlib.import_module("detectron2.model_zoo")
     except ImportError as error:
         return f"detectron2 is installed but does not import: {error}"
+    _hush()
     return None
+
+
+def _hush() -> None:
+    """What Detectron2 calls and torch deprecates is said in every training: nothing that a user can change."""
+    warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 
 
 def is_available() -> bool:
