@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,10 +29,6 @@ CAPS = (1000, 2000, 4000, 8000)
 """Particles that a look may return; the next where the one before may have cost some."""
 WHOLE = 1_000_000
 """Of a micrograph of any number of tiles: no cap."""
-SHAPES_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
-"""oneDNN keeps the code that it makes for each shape, a thousand of them by default, and every number of particles is
-another shape: half of what a hundred micrographs added to a process. Read at the first convolution; a value that is
-set already stays."""
 Build = Callable[[int], SegmentationModel]
 
 
@@ -83,7 +78,6 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
     from tem_seg.models.torchvision.lean import import_torchvision
 
     import_torchvision()
-    os.environ.setdefault(*SHAPES_KEPT)
     path = checkpoint.path_of(name)
     about = restore.about_of(path)
     if not about.get("masks", True) and not about.get("rotated"):

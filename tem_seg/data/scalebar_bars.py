@@ -94,10 +94,10 @@ def _runs(mask: Mask, shortest: float) -> tuple[NDArray[np.intp], NDArray[np.int
     framed = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
     framed[:, 1:-1] = mask
     steps = np.diff(framed, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    long = ends - starts >= shortest
-    return rows[long], starts[long], ends[long]
+    begin, end = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    long = end - begin >= shortest
+    rows, starts = np.divmod(begin[long], steps.shape[1])
+    return rows, starts, end[long] - rows * steps.shape[1]
 
 
 def _judge(grey: Grey, box: tuple[int, int, int, int]) -> Bar | None:

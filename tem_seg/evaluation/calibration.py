@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from tem_seg.evaluation.matching import Matching, best_f1
 
@@ -42,11 +41,11 @@ class Fit:
 
     def confidence(self, scores: Scores) -> Scores:
         """scores (D,) in [0, 1] → (D,) in (0, 1), in the same order."""
-        return np.asarray(expit(_logits(scores) / self.temperature + self.bias), np.float64)
+        return _sigmoid(_logits(scores) / self.temperature + self.bias)
 
     def score(self, confidence: float) -> float:
         """The score that has this confidence in (0, 1)."""
-        return float(expit((logit(confidence) - self.bias) * self.temperature))
+        return float(_sigmoid((_logits(confidence) - self.bias) * self.temperature))
 
 
 def outcomes(matchings: Iterable[Matching]) -> tuple[Scores, Hits]:
@@ -71,7 +70,7 @@ def fit(scores: Scores, hits: Hits) -> Fit | None:
 
     def cost(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = values[0] * x + values[1]
-        residual = expit(z) - wanted
+        residual = _sigmoid(z) - wanted
         return float(np.mean(np.logaddexp(0, z) - wanted * z)), np.array([np.mean(residual * x), np.mean(residual)])
 
     slope, bias = minimize(cost, np.array([1.0, 0.0]), jac=True, method="BFGS").x
@@ -166,8 +165,16 @@ def applied(results: Sequence[Mapping[str, Any]], calibration: Mapping[str, Any]
     return rows
 
 
-def _logits(scores: Scores) -> Scores:
+def _logits(scores: Scores | float) -> Scores:
+    from scipy.special import logit  # 0.1 s, which the start of an analysis need not wait for
+
     return np.asarray(logit(np.clip(scores, HALF_DIGIT, 1 - HALF_DIGIT)), np.float64)
+
+
+def _sigmoid(logits: Scores) -> Scores:
+    from scipy.special import expit
+
+    return np.asarray(expit(logits), np.float64)
 
 
 def _why_not(absent: bool, hits: Hits) -> str:

@@ -13,9 +13,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from tem_seg.core.components import components
 from tem_seg.core.geometry import enclosing_boxes
 from tem_seg.data.annotations import rotated_boxes_of
 from tem_seg.data.coco import ImageRecord
@@ -40,8 +39,7 @@ def parts(
     boxes = np.concatenate([_extents(truths, iou_type), _extents(predictions, iou_type)])
     frames = shapely.box(*boxes.T)
     found, wanted = shapely.STRtree(frames[:count]).query(frames[count:])
-    links = coo_array((np.ones(len(found)), (found + count, wanted)), shape=(total, total))
-    group = connected_components(links, directed=False)[1]
+    group = components(total, found + count, wanted)
     sizes = np.bincount(group)
     part = ((np.cumsum(sizes) - sizes) // size)[group]  # whole groups, one after the other
     order = np.argsort(part, kind="stable")

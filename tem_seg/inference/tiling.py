@@ -14,9 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from tem_seg.core.components import components
 from tem_seg.core.geometry import rotated_box_corners, rotated_box_of_points
 from tem_seg.core.types import Prediction, Rle
 from tem_seg.data import rle
@@ -154,8 +153,7 @@ class _Pool:
 
     def _joined(self, kept: NDArray[np.bool_], links: list[tuple[int, int]]) -> Prediction:
         one, other = np.array(links, np.int64).reshape(-1, 2).T
-        graph = coo_array((np.ones(len(one)), (one, other)), shape=(len(kept), len(kept)))
-        group = connected_components(graph, directed=False)[1]
+        group = components(len(kept), one, other)
         members = np.bincount(group, weights=kept, minlength=len(kept))[group]
         single = keep(self._found, kept & (members == 1))
         several = np.flatnonzero(kept & (members > 1))

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
+from tem_seg.core.components import components
 from tem_seg.measurement.runs import Runs
 
 FloatArray = NDArray[np.float64]
@@ -43,9 +41,7 @@ class Contacts:
 
     def agglomerates(self) -> IntArray:
         """The agglomerate (N,) of each particle, from 1: what touches or overlaps, in chains too, is one."""
-        graph = coo_array((np.ones(len(self.first)), (self.first, self.second)), shape=(self.count, self.count))
-        found: IntArray = connected_components(graph, directed=False)[1].astype(np.int64) + 1
-        return found
+        return components(self.count, self.first, self.second) + 1
 
     def _flag(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
         flags = np.zeros(self.count, bool)
@@ -99,6 +95,8 @@ def covered_px(runs: Runs) -> float:
 
 def nearest_centre(points: FloatArray) -> FloatArray:
     """Distance (N,) from each of N points (N, 2) to the nearest other one; NaN for a lone point."""
+    from scipy.spatial import cKDTree  # 0.1 s, which the start of an analysis need not wait for
+
     if len(points) < 2:
         return np.full(len(points), np.nan)
     return np.asarray(cKDTree(points).query(points, k=2)[0])[:, 1].astype(np.float64)
@@ -109,6 +107,8 @@ def nearest_edge(runs: Runs, contacts: Contacts) -> FloatArray:
 
     The smallest distance of two pixel centres, less one pixel: half a pixel from either centre to its edge.
     """
+    from scipy.spatial import cKDTree
+
     points = boundaries(runs)
     real = np.array([len(each) > 0 for each in points], bool)
     ends = [np.r_[each.min(axis=0), each.max(axis=0)] if len(each) else np.full(4, np.inf) for each in points]

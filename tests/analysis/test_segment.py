@@ -11,7 +11,8 @@ import torch
 from analysis_scenes import Bright
 from torch import Tensor
 
-from tem_seg.analysis.segment import SHAPES_KEPT, WHOLE, Segmenter, counting_score, load
+from tem_seg.analysis import SETTINGS, settle
+from tem_seg.analysis.segment import WHOLE, Segmenter, counting_score, load
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.inference.predict import Predictor
@@ -93,13 +94,13 @@ def test_nothing_below_the_counting_score_is_segmented() -> None:
     assert segmenter.predictor.find_scale and not given.predictor.find_scale and given.predictor.scales == (2.0,)
 
 
+@pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("own", [None, "7"])
-def test_code_of_few_shapes_is_kept_unless_the_user_says_how_many(
-    own: str | None, monkeypatch: pytest.MonkeyPatch
+def test_settings_of_the_environment_are_made_unless_the_user_made_them(
+    own: str | None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name, few = SHAPES_KEPT
     monkeypatch.setenv(name, own or "")
     if own is None:
         monkeypatch.delenv(name)
-    load("starter")
-    assert os.environ[name] == (own or few)
+    settle()
+    assert os.environ[name] == (own or SETTINGS[name])
