@@ -3,9 +3,6 @@
 import os
 
 SETTINGS = {
-    # oneDNN keeps the code that it makes for each shape, a thousand of them by default, and every number of particles
-    # is another shape: half of what a hundred micrographs added to a process.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
     # torch asks for memory in pages of 2 MB where the system grants them (Linux): an eighth less of a processor's time
     # for a network that makes and drops maps of tens of MB.
     "THP_MEM_ALLOC_ENABLE": "1",

@@ -11,10 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
+from tem_seg.models.torchvision.chunks import in_chunks
 from tem_seg.models.torchvision.refinement import Coarse, Refinement, masks_on_boxes
 
 SoftMasks = list[tuple[Tensor, Tensor]]
 """Parts of N particles: which ones (k,), and their masks (k, G, G) in [0, 1] on their boxes; each particle once."""
+BOXES, MASKS = (512, 128), (32, 8)
+"""Proposals and particles that the heads see at a time, and the multiples that they are filled up to."""
 
 
 class Heads(RoIHeads):
@@ -56,8 +59,9 @@ class Heads(RoIHeads):
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
         """Of N boxes, of all images in turn: class logits (N, 1 + C) and deltas (N, 4 (1 + C))."""
-        found: tuple[Tensor, Tensor] = self.box_predictor(self.box_head(self.box_roi_pool(features, boxes, sizes)))
-        return found
+        pooled = self.box_roi_pool(features, boxes, sizes)
+        logits, deltas = in_chunks(lambda part: self.box_predictor(self.box_head(part)), pooled, *BOXES)
+        return logits, deltas
 
     def _detect(
         self, features: dict[str, Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]
@@ -76,8 +80,8 @@ class Heads(RoIHeads):
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]], labels: Tensor
     ) -> tuple[Tensor, Coarse | None]:
         """Logits (K, C, 28, 28), and what the refinement starts from. labels (K,): 1..C."""
-        hidden = self.mask_head(self.mask_roi_pool(features, boxes, sizes))  # type: ignore[misc]
-        logits: Tensor = self.mask_predictor(hidden)  # type: ignore[misc]
+        pooled = self.mask_roi_pool(features, boxes, sizes)  # type: ignore[misc]
+        hidden, logits = in_chunks(self._mask_maps, pooled, *MASKS)
         if self.refinement is None:
             return logits, None
         everyone = torch.arange(labels.shape[0], device=labels.device)  # shape, not len: traced by onnx_export
@@ -85,6 +89,10 @@ class Heads(RoIHeads):
         finest = next(iter(features.values()))
         own = logits[everyone, labels]
         return logits, Coarse(features["edges"], finest, hidden, own, torch.cat(boxes).float(), owner)
+
+    def _mask_maps(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = self.mask_head(pooled)  # type: ignore[misc]
+        return hidden, self.mask_predictor(hidden)  # type: ignore[misc]
 
     def _mask_losses(
         self, features: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]],

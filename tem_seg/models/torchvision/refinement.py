@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tem_seg.models.torchvision.chunks import in_chunks
+
 COARSE = 28
 """Cells along each side of the coarse mask."""
 DOUBLINGS = 4
@@ -24,6 +26,8 @@ BAND = 6
 """Points looked at on a grid of G x G: BAND * G, more than the cells on both sides of an outline."""
 CHUNK = 256
 """Particles looked at together."""
+POINTS = (8192, 1024)
+"""Points that the network sees at a time, and the multiple that they are filled up to."""
 
 
 def corners(points: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -130,8 +134,8 @@ class Refinement(nn.Module):
     def at(self, coarse: Coarse, chosen: Tensor, points: Tensor) -> Tensor:
         """Logits (k, P) float32 at points (k, P, 2) in [0, 1] of the boxes ``chosen`` (k,)."""
         known = coarse.at(chosen, points)
-        change: Tensor = self.points(torch.cat(known, dim=-1)).float()
-        return (known[-1] + change)[..., 0]
+        change = in_chunks(lambda part: (self.points(part),), torch.cat(known, dim=-1).flatten(0, 1), *POINTS)[0]
+        return (known[-1] + change.float().view_as(known[-1]))[..., 0]
 
     def loss(self, coarse: Coarse, truths: Tensor, truth_of: Tensor) -> Tensor:
         """Binary cross-entropy at points near the edge. truths (M, H, W) in {0, 1}, truth_of (K,): which is whose."""
