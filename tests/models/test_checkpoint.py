@@ -258,9 +258,10 @@ def test_no_damage_escapes_as_another_error(tmp_path: Path) -> None:
             checkpoint.read(path)
 
 
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
     model = Tiny()
-    model.body.bias.data[1] = float("nan")
+    model.body.bias.data[1] = value
     with pytest.raises(UserError, match="1 weights hold values that are not finite, e.g. model.body.bias"):
         checkpoint.read(save(tmp_path / "a.ckpt", model))
 
