@@ -16,7 +16,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
 from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.measurement.counting import size_columns
-from tem_seg.reporting import analysis_page, analysis_plots, gallery, numbered
+from tem_seg.reporting import analysis_page, analysis_pdf, analysis_plots, gallery, numbered
 from tem_seg.reporting.analysis_words import figure_text, name_of
 from tem_seg.reporting.figures import png
 
@@ -41,7 +41,7 @@ def write_reports(outcome: Outcome) -> None:
     atomic.write_text(outcome.out / "gallery.svg", gallery.svg(crops))
     with atomic.replacing(outcome.out / "gallery.png") as temporary:
         temporary.write_bytes(png(gallery.picture(crops)))
-    analysis_page.write_pdf(outcome.out / "report.pdf", material)
+    analysis_pdf.write_pdf(outcome.out / "report.pdf", material)
     atomic.write_text(outcome.out / "report.html", analysis_page.html(material))
 
 

@@ -1,22 +1,18 @@
-"""report.html and report.pdf of an analysis: figures with uncertainty, pictures, and all that repeats them."""
+"""report.html of an analysis: figures with uncertainty, pictures, and all that repeats them."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from tem_seg.data.atomic import replacing
-from tem_seg.reporting import analysis_plots, arrangement_page, gallery
+from tem_seg.reporting import analysis_plots, arrangement_page
 from tem_seg.reporting.analysis_words import combined, enough_text, name_of
 from tem_seg.reporting.figures import colour_uri
 from tem_seg.reporting.gallery import Groups
@@ -59,19 +55,18 @@ def html(material: Material) -> str:
     """The page's text."""
     told, record = material.told, material.record
     return page(
-        "analysis.html.j2", title=_title(material), record=record, figures=material.figures,
+        "analysis.html.j2", title=title(material), record=record, figures=material.figures,
         parts=[_part(unit, name, one, told["weights"]) for unit, name, one in measurands(told)],
         enough_plot=_enough_plot(measurands(told)),
-        effects=_effects(record["effects"]), micrographs=len(material.images), images=images_table(material.images),
+        effects=effects_table(record["effects"]),
+        micrographs=len(material.images), images=images_table(material.images),
         arrangement=arrangement_page.sections(material.arrangement),
         pictures=[(name, colour_uri(picture)) for name, picture in material.pictures],
         gallery={name: [(caption, colour_uri(picture)) for caption, picture in crops]
                  for name, crops in material.gallery.items()},
         repeat=json.dumps({key: record[key] for key in ("settings", "rules", "model", "calibration", "versions")},
                           indent=1),
-        files=Table("The micrographs, by the SHA-256 of their bytes.", ("name", "pixel size (nm)", "from", "SHA-256"),
-                    tuple(tuple(map(cell, (one["name"], one["pixel_size_nm"], one["pixel_size_source"], one["sha256"])))
-                          for one in record["micrographs"])),
+        files=files_table(record),
     )  # fmt: skip
 
 
@@ -86,12 +81,20 @@ def images_table(images: pd.DataFrame, most: int = 200) -> Table:
                  heads, rows)  # fmt: skip
 
 
+def files_table(record: Mapping[str, Any]) -> Table:
+    """What was analysed."""
+    columns = ("name", "pixel_size_nm", "pixel_size_source", "sha256")
+    rows = tuple(tuple(cell(one[name]) for name in columns) for one in record["micrographs"])
+    heads = ("name", "pixel size (nm)", "from", "SHA-256")
+    return Table("The micrographs, by the SHA-256 of their bytes.", heads, rows)
+
+
 def measurands(told: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """(unit, name, figures) of distribution.json."""
     return [(unit, name, one) for unit in ("nm", "px") for name, one in told.get(unit, {}).items()]
 
 
-def _title(material: Material) -> str:
+def title(material: Material) -> str:
     return f"{material.record['counted']:,} particles in {len(material.images):,} micrographs"
 
 
@@ -102,8 +105,13 @@ def _part(unit: str, name: str, one: dict[str, Any], weights: str) -> dict[str, 
         "summary": summary_table(one, unit), "budget": budget_table(one) if one["budget"] else None,
         "combined": combined(one, unit), "enough": [told for key in ("d50", "d90") if (told := enough_text(one, key))],
         "fits": fits_table(one["fits"]) if one["fits"] else None,
-        "reasons": sorted({told["reason"] for told in one["estimates"].values() if told["reason"]}),
+        "reasons": no_interval(one),
     }  # fmt: skip
+
+
+def no_interval(one: Mapping[str, Any]) -> list[str]:
+    """Why figures have none."""
+    return sorted({told["reason"] for told in one["estimates"].values() if told["reason"]})
 
 
 def _enough_plot(parts: Sequence[tuple[str, str, dict[str, Any]]]) -> Markup | None:
@@ -140,7 +148,7 @@ def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
     return Table('Fits by maximum likelihood (docs/uncertainty.md, "Fits").', columns, rows)
 
 
-def _effects(effects: Sequence[Mapping[str, Any]]) -> Table | None:
+def effects_table(effects: Sequence[Mapping[str, Any]]) -> Table | None:
     columns = ("rule", "setting", "before", "after", "median before", "median after", "worth")
     rows = tuple(
         (cell(one["rule"]), cell(one["setting"]), cell(one["before"]), cell(one["after"]),
@@ -152,78 +160,3 @@ def _effects(effects: Sequence[Mapping[str, Any]]) -> Table | None:
 
 def _medians(found: Mapping[str, float]) -> str:
     return ", ".join(f"{value:.4g} {name[-2:]}" for name, value in found.items())
-
-
-# ------------------------------------------------------------------------------------------------------- PDF
-
-
-def write_pdf(path: Path, material: Material) -> None:
-    """The same for paper: what was found and how, distributions, gallery, micrographs. Letters that matplotlib's fonts
-    lack are boxes; the page has them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        _write_pdf(path, material)
-
-
-def _write_pdf(path: Path, material: Material) -> None:
-    from matplotlib.backends.backend_pdf import PdfPages  # 2 s of imports
-
-    with replacing(path) as temporary, PdfPages(temporary, metadata={"Title": _title(material)}) as pages:
-        for sheet in _sheets(_lines(material)):
-            pages.savefig(sheet)
-        if measurands(material.told):
-            pages.savefig(analysis_plots.distribution_figure(material.told))
-        if (lie := arrangement_page.arrangement_figure(material.arrangement)) is not None:
-            pages.savefig(lie)
-        if material.gallery:
-            pages.savefig(_picture("Particles", gallery.picture(material.gallery)))
-        for name, picture in material.pictures:
-            pages.savefig(_picture(name, picture))
-
-
-def _lines(material: Material) -> list[str]:
-    record = material.record
-    lines = [_title(material), "", *(f"RED FLAG: {flag}" for flag in record["red_flags"]), *record["notes"], ""]
-    for unit, name, one in measurands(material.told):
-        lines += [f"{name_of(name, unit)}, by {material.told['weights']}", *combined(one, unit)]
-        lines += [text for key in ("d50", "d90") if (text := enough_text(one, key))]
-        lines += _budget_lines(one)
-        lines.append("")
-    effects = _effects(record["effects"])
-    lines += ["Counting rules", *(" | ".join(c.text for c in row) for row in effects.rows)] if effects else []
-    for unit, one in material.arrangement.items():
-        table = arrangement_page.arrangement_table(one, unit)
-        lines += ["", table.caption, *("  " + ": ".join(c.text for c in row) for row in table.rows)]
-        lines.append(arrangement_page.verdict(one))
-    lines += ["", "To repeat it", f"score ≥ {record['min_score']:.4g} ({record['min_score_source']})"]
-    repeat = {key: record[key] for key in ("command", "settings", "rules", "model", "versions")}
-    lines += [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in repeat.items()]
-    return lines + [f"{one['name']}: SHA-256 {one['sha256']}" for one in record["micrographs"]]
-
-
-def _budget_lines(one: Mapping[str, Any], quantity: str = "d50") -> list[str]:
-    rows = one["budget"].get(quantity, {}).get("components", ())
-    return [f"  u({row['name']}) of {quantity.upper()}: {cell(row['contribution_nm']).text} nm; {row['note']}"
-            for row in rows]  # fmt: skip
-
-
-def _sheets(lines: Sequence[str], a_page: int = 84, width: int = 112) -> list[Figure]:
-    import textwrap
-
-    wrapped = [part for line in lines for part in (textwrap.wrap(line, width, subsequent_indent="    ") or [""])]
-    sheets = []
-    for at in range(0, len(wrapped), a_page):
-        sheet = Figure(figsize=(8.27, 11.69))
-        text = "\n".join(wrapped[at : at + a_page])
-        sheet.text(0.07, 0.95, text, va="top", fontsize=7.2, family="monospace", parse_math=False)
-        sheets.append(sheet)
-    return sheets
-
-
-def _picture(name: str, picture: NDArray[np.uint8]) -> Figure:
-    sheet = Figure(figsize=(8.27, 8.27 * picture.shape[0] / picture.shape[1] + 0.4), layout="constrained")
-    axes = sheet.add_subplot()
-    axes.imshow(picture, interpolation="none")  # as it is: resampling takes seconds
-    axes.set_axis_off()
-    axes.set_title(name, fontsize=8, parse_math=False)
-    return sheet
