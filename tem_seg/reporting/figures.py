@@ -140,7 +140,8 @@ def colour_uri(picture: NDArray[np.uint8], quality: int = 80) -> str:
 
 def png(picture: NDArray[np.uint8]) -> bytes:
     """picture (h, w, 3) uint8 RGB → a PNG, written soon: noise does not compress."""
-    return bytes(cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
+    soon = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+    return bytes(cv2.imencode(".png", picture[..., ::-1], soon)[1].tobytes())
 
 
 def _resized(pixels: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
