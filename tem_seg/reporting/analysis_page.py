@@ -55,7 +55,7 @@ def html(material: Material) -> str:
     """The page's text."""
     told, record = material.told, material.record
     return page(
-        "analysis.html.j2", title=title(material), record=record, figures=material.figures,
+        "analysis.html.j2", title=title_of(material), record=record, figures=material.figures,
         parts=[_part(unit, name, one, told["weights"]) for unit, name, one in measurands(told)],
         enough_plot=_enough_plot(measurands(told)),
         effects=effects_table(record["effects"]),
@@ -94,7 +94,8 @@ def measurands(told: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]
     return [(unit, name, one) for unit in ("nm", "px") for name, one in told.get(unit, {}).items()]
 
 
-def title(material: Material) -> str:
+def title_of(material: Material) -> str:
+    """What was counted, in how many micrographs."""
     return f"{material.record['counted']:,} particles in {len(material.images):,} micrographs"
 
 
@@ -149,6 +150,7 @@ def fits_table(fits: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def effects_table(effects: Sequence[Mapping[str, Any]]) -> Table | None:
+    """A row a counting rule; None where no rule was applied."""
     columns = ("rule", "setting", "before", "after", "median before", "median after", "worth")
     rows = tuple(
         (cell(one["rule"]), cell(one["setting"]), cell(one["before"]), cell(one["after"]),

@@ -53,7 +53,7 @@ def write_pdf(path: Path, material: Material) -> None:
     """Sizes with uncertainty, arrangement, counting rules, particles, micrographs, what repeats it; room to sign."""
     for name in (FONT, BOLD, FIXED):
         pdfmetrics.registerFont(TTFont(name, Path(get_data_path(), "fonts", "ttf", f"{name}.ttf")))
-    title = analysis_page.title(material)
+    title = analysis_page.title_of(material)
     with replacing(path) as temporary:
         document = SimpleDocTemplate(
             str(temporary), pagesize=A4, leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN, bottomMargin=MARGIN,
@@ -70,7 +70,7 @@ def write_pdf(path: Path, material: Material) -> None:
 
 def _story(material: Material) -> Iterator[Flowable]:
     record = material.record
-    yield _text(analysis_page.title(material), TITLE)
+    yield _text(analysis_page.title_of(material), TITLE)
     yield from (_text(f"Red flag: {flag}", FLAG) for flag in record["red_flags"])
     yield from (_text(note) for note in record["notes"])
     yield from (_text(f"{name}: {value} ({note})") for name, value, note in material.figures)
@@ -103,7 +103,7 @@ def _sizes(told: Mapping[str, Any]) -> Iterator[Flowable]:
     if not measurands(told):
         yield _text("No particle counts, so there is no size distribution.")
     for unit, name, one in measurands(told):
-        figure = analysis_plots.one_figure(one, name_of(name, unit), told["weights"])
+        figure = analysis_plots.distribution_figure({"weights": told["weights"], unit: {name: one}})
         yield KeepTogether([_text(name_of(name, unit), PART), _plot(figure)])
         yield from _table(
             analysis_page.summary_table(one, unit), shares=(1.1, 0.8, 1, 1, 0.9, 1, 1, 1, 1, 1, 1.25, 1.25)

@@ -96,15 +96,6 @@ def enough_svg(one: Mapping[str, Any], label: str) -> Markup | None:
     return chart(lambda axes: draw_enough(axes, one), words, (6.4, 3.0))
 
 
-def one_figure(one: Mapping[str, Any], label: str, weights: str) -> Figure:
-    """One measurand, for paper."""
-    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-    axes = figure.add_subplot()
-    draw_distribution(axes, one, label, weights)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
 def distribution_figure(told: Mapping[str, Any]) -> Figure:
     """All measurands of an analysis, for a file or a notebook; says so where there is none."""
     shown = [(unit, name, one) for unit in ("nm", "px") for name, one in told.get(unit, {}).items()]

@@ -36,7 +36,7 @@ def test_says_what_the_analysis_found_and_what_repeats_it(tmp_path: Path) -> Non
 
 
 def test_names_that_look_like_markup_and_very_long_ones_are_text(tmp_path: Path) -> None:
-    names = ["a&lt;b &amp; µ.tif", "x" * 200 + ".tif"]
+    names = ["a&lt;b &amp; µ.tif", "x" * 200 + ".tif", "粒子.tif"]
     for place, name in enumerate(names):
         micrograph(tmp_path / "in" / name, DIAMETERS[: 3 + place], pixel_size_nm=0.5)
     text = written(analyse([tmp_path / "in"], tmp_path / "out", Settings(), segmenter=segmenter()))[1]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import RcnnSpec, Target
+from tem_seg.models.torchvision.chunks import BOXES, MASKS
 
 SPEC = RcnnSpec(
     num_classes=2, backbone="resnet18", norm="bn", fpn_channels=32, box_head_width=64, mask_head_layers=1,
@@ -33,6 +34,19 @@ def empty_target(height: int, width: int, *, rotated: bool = False) -> Target:
     masks = torch.zeros(0, height, width, dtype=torch.uint8)
     found: Target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "masks": masks}
     return {**found, "rotated_boxes": torch.zeros(0, 5)} if rotated else found
+
+
+def check_few_shapes(model: nn.Module) -> None:
+    """The heads see any number of proposals and particles in a few sizes of batches, whatever the micrograph."""
+    heads = model.get_submodule("roi_heads")
+    seen: dict[str, set[int]] = {"box_head": set(), "mask_head": set()}
+    for name, counts in seen.items():
+        heads.get_submodule(name).register_forward_pre_hook(lambda _, given, counts=counts: counts.add(len(given[0])))
+    with torch.no_grad():
+        for side in range(48, 144, 8):
+            model([torch.rand(1, side, side + 8)])
+    assert seen["box_head"] and all(count % BOXES[1] == 0 for count in seen["box_head"])
+    assert seen["mask_head"] and all(count % MASKS[1] == 0 and count <= MASKS[0] for count in seen["mask_head"])
 
 
 def sgd(model: nn.Module) -> torch.optim.Optimizer:

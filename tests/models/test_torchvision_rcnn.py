@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from rcnn_laws import SPEC, check_frames, check_losses, crop_of_discs, empty_target, sgd
+from rcnn_laws import SPEC, check_few_shapes, check_frames, check_losses, crop_of_discs, empty_target, sgd
 
 from tem_seg.core.types import Prediction
 from tem_seg.data import rle
@@ -136,3 +136,7 @@ def test_refined_masks_come_with_outlines() -> None:
     assert len(found.contours) == len(found.edge_sd_px) == len(found) > 0
     for contour, mask, spread in zip(found.contours, found.masks, found.edge_sd_px, strict=True):
         assert (len(contour) == 0) == (rle.area_px(mask) == 0) == bool(np.isnan(spread))
+
+
+def test_heads_see_any_number_of_particles_in_few_shapes() -> None:
+    check_few_shapes(build(replace(SPEC, min_score=0.0)).eval())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rcnn_laws import check_frames, check_losses, empty_target
+from rcnn_laws import check_few_shapes, check_frames, check_losses, empty_target
 from torch import Tensor
 
 from tem_seg.core.errors import UserError
@@ -227,3 +227,7 @@ def test_masks_in_rotated_boxes_are_torchvisions_alone() -> None:
     assert isinstance(Rcnn(**settings).build(), RotatedRcnn)
     with pytest.raises(UserError, match="detectron2"):
         Rcnn(**settings, backend="detectron2").about()
+
+
+def test_heads_see_any_number_of_particles_in_few_shapes() -> None:
+    check_few_shapes(build(replace(SPEC, min_score=0.0)).eval())

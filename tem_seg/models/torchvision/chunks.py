@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BOXES, MASKS = (512, 128), (32, 8)
+"""Proposals and particles that the heads see at a time, and the multiples that they are filled up to."""
+
 
 def in_chunks(
     network: Callable[[Tensor], tuple[Tensor, ...]], rows: Tensor, chunk: int, step: int

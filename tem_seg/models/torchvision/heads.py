@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 
-from tem_seg.models.torchvision.chunks import in_chunks
+from tem_seg.models.torchvision.chunks import BOXES, MASKS, in_chunks
 from tem_seg.models.torchvision.refinement import Coarse, Refinement, masks_on_boxes
 
 SoftMasks = list[tuple[Tensor, Tensor]]
 """Parts of N particles: which ones (k,), and their masks (k, G, G) in [0, 1] on their boxes; each particle once."""
-BOXES, MASKS = (512, 128), (32, 8)
-"""Proposals and particles that the heads see at a time, and the multiples that they are filled up to."""
 
 
 class Heads(RoIHeads):

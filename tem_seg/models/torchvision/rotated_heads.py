@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
+from tem_seg.models.torchvision.chunks import BOXES, MASKS, in_chunks
 from tem_seg.models.torchvision.rotated_boxes import RotatedCoder
 from tem_seg.models.torchvision.rotated_matching import assign
 from tem_seg.models.torchvision.rotated_ops import rotated_nms
@@ -50,7 +51,7 @@ class RotatedHeads(nn.Module):
         """features: maps at strides 4 to 32; proposals (K_i, 5) and truths of each image."""
         sampled = [self._sample(own, truth) for own, truth in zip(proposals, truths, strict=True)]
         rois, labels, owners = ([part[k] for part in sampled] for k in range(3))
-        logits, shifts = self.box_predictor(self.box_head(pool_pyramid(features, rois, 7)))
+        logits, shifts = self._scored(features, rois)
         label, together = torch.cat(labels), torch.cat(rois)
         wanted = torch.cat([_pick(truth["boxes"], own) for truth, own in zip(truths, owners, strict=True)])
         particle = torch.where(label > 0)[0]
@@ -95,15 +96,20 @@ class RotatedHeads(nn.Module):
         label = torch.cat([label[chosen] for label, chosen in zip(labels, on, strict=True)])
         return F.binary_cross_entropy_with_logits(logits[torch.arange(len(label), device=label.device), label], wanted)
 
+    def _scored(self, features: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, ...]:
+        """Of K boxes: class logits (K, C + 1), and shifts to their particles."""
+        pooled = pool_pyramid(features, boxes, 7)
+        return in_chunks(lambda part: self.box_predictor(self.box_head(part)), pooled, *BOXES)
+
     def _mask_logits(self, features: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """(K, C + 1, 28, 28)."""
-        assert self.mask_head is not None and self.mask_predictor is not None
-        logits: Tensor = self.mask_predictor(self.mask_head(pool_pyramid(features, boxes, 14)))
-        return logits
+        head, predictor = self.mask_head, self.mask_predictor
+        assert head is not None and predictor is not None
+        return in_chunks(lambda part: (predictor(head(part)),), pool_pyramid(features, boxes, 14), *MASKS)[0]
 
     def detect(self, features: list[Tensor], proposals: list[Tensor], sizes: list[tuple[int, int]]) -> list[Found]:
         """What is found in each image, of its size (H, W), at most max_instances each."""
-        logits, shifts = self.box_predictor(self.box_head(pool_pyramid(features, proposals, 7)))
+        logits, shifts = self._scored(features, proposals)
         boxes = self.coder.decode(shifts, torch.cat(proposals))
         counts = [len(own) for own in proposals]
         parts = zip(boxes.split(counts), logits.softmax(dim=1).split(counts), sizes, strict=True)
