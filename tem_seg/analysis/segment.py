@@ -21,6 +21,7 @@ from tem_seg.inference.predict import Predictor
 from tem_seg.inference.scales import SURE
 from tem_seg.models import checkpoint, restore
 from tem_seg.models.contract import SegmentationModel
+from tem_seg.models.precision import fast_bfloat16
 
 CONFIDENCE = 0.5
 TILE_PX, OVERLAP_PX = 2048, 256
@@ -87,7 +88,7 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
     seen = min(score, SURE) if finds else score
     look = Predictor(
         scales=(magnification or 1.0,), find_scale=finds, min_score=seen, max_instances=WHOLE, tile_px=TILE_PX,
-        overlap_px=OVERLAP_PX, precision=_fast_type(),
+        overlap_px=OVERLAP_PX, precision=torch.bfloat16 if fast_bfloat16() else torch.float32,
     )  # fmt: skip
     model = _builder(restore.factory_of(path, about, min_score=seen))
     model(CAPS[0])  # what is wrong with a checkpoint is told now
@@ -118,9 +119,3 @@ def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[f
     if known.get("temperature") is not None:
         return Fit(known["temperature"], known["bias"]).score(CONFIDENCE), f"confidence {CONFIDENCE:g}, calibrated"
     return CONFIDENCE, f"score {CONFIDENCE:g}: the checkpoint carries no calibration"
-
-
-def _fast_type() -> torch.dtype:
-    """bfloat16 where the hardware computes it fast: as training.fit.resolve_precision, without Lightning."""
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32

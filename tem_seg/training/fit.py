@@ -17,6 +17,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.strategies import DDPStrategy
 
 from tem_seg.core.errors import UserError
+from tem_seg.models.precision import fast_bfloat16
 from tem_seg.training.callbacks import AtomicCheckpointIO, AveragedWeights, CurveLogger, Progress, ValidateAtEnd
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.module import TrainingModule
@@ -47,11 +48,10 @@ class FitOptions:
 
 
 def resolve_precision(name: str) -> str:
-    """ "auto" → bf16-mixed where the hardware computes bfloat16 fast (GPU with support, CPU with AMX), else 32-true."""
+    """ "auto" → bf16-mixed where the hardware computes bfloat16 fast (models.precision), else 32-true."""
     if name != "auto":
         return name
-    fast = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if fast_bfloat16() else "32-true"
 
 
 def device(accelerator: str) -> torch.device:

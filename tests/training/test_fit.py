@@ -183,14 +183,18 @@ def test_a_named_precision_is_taken(asked: str, taken: str) -> None:
     assert resolve_precision(asked) == taken
 
 
-@pytest.mark.parametrize(("gpu", "gpu_bf16", "amx", "taken"), [
-    (False, False, True, "bf16-mixed"), (False, True, False, "32-true"), (True, True, False, "bf16-mixed"),
-    (True, False, True, "32-true"),
+@pytest.mark.parametrize(("gpu", "gpu_bf16", "amx", "avx", "taken"), [
+    (False, False, True, True, "bf16-mixed"), (False, False, False, True, "bf16-mixed"),
+    (False, True, False, False, "32-true"),
+    (True, True, False, False, "bf16-mixed"), (True, False, True, True, "32-true"),
 ])  # fmt: skip
-def test_automatic_precision(monkeypatch: pytest.MonkeyPatch, gpu: bool, gpu_bf16: bool, amx: bool, taken: str) -> None:
+def test_automatic_precision(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, gpu_bf16: bool, amx: bool, avx: bool, taken: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx)
     assert resolve_precision("auto") == taken
 
 
