@@ -11,5 +11,5 @@ def fast_bfloat16() -> bool:
     Elsewhere torch emulates it, slower than float32.
     """
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
