@@ -5,6 +5,7 @@ Pixels are points at integer (row, column) here, as in the ``stardist`` package,
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,44 +29,72 @@ def star_distances(labels: Labels, rays: int, grid: int = 1) -> Rays:
     """labels (H, W) int32, 0 for ground → (ceil(H / grid), ceil(W / grid), rays) float32 px: how far a label reaches.
 
     From each pixel of the grid a step of one px is taken along each ray for as long as the nearest pixel has the same
-    label; half a pixel of the last step counts. What leaves the image leaves the label; 0 on ground. All pixels go in
-    step: a step is one comparison of the image with itself, shifted. As the package's, but for numbers of rays that 12
-    divides: there a step may end exactly between two pixels, and either may be the nearest.
+    label; half a pixel of the last step counts. What leaves the image leaves the label; 0 on ground. Steps that cannot
+    leave the label are taken at once (:func:`_free_steps`). As the package's, but for numbers of rays that 12 divides:
+    there a step may end exactly between two pixels, and either may be the nearest.
     """
     here = labels[::grid, ::grid]
-    reach = _longest(labels) + 1
-    apart = [[_every(labels, row, column, grid, reach) for column in range(grid)] for row in range(grid)]
     found = np.zeros((*here.shape, rays), np.float32)
-    rows, columns = here.shape
-    for ray, (down, right) in enumerate(directions(rays).tolist()):
-        alive, steps = here > 0, np.zeros(here.shape, np.uint16)
-        for step in range(1, reach + 1):
-            y, x = _nearest(step, down) + reach, _nearest(step, right) + reach
-            seen = apart[y % grid][x % grid][y // grid : y // grid + rows, x // grid : x // grid + columns]
-            alive &= seen == here
-            if not alive.any():
-                break
-            steps += alive
-        found[..., ray] = np.where(here > 0, steps + 0.5 / max(abs(down), abs(right)), 0)
+    inside = np.nonzero(here)
+    if not len(inside[0]):
+        return found
+    around = np.pad(labels, 1, constant_values=-1)
+    offsets = _offsets(rays, _longest(labels) + 1, around.shape[1])
+    starts = (inside[0] * grid + 1) * around.shape[1] + inside[1] * grid + 1
+    steps = _steps(around.ravel(), _free_steps(around).ravel(), starts, offsets)
+    found[inside] = steps + 0.5 / np.abs(directions(rays)).max(axis=1)
     return found
 
 
-def _nearest(step: int, along: float) -> int:
-    """Pixels after so many steps; halves are rounded away from zero, as C++ does."""
-    way = step * along
-    return int(np.trunc(way + np.copysign(0.5, way)))
+def _steps(
+    labels: Labels, free: NDArray[np.int64], starts: NDArray[np.int64], offsets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Steps inside the label of each start (N,) along each ray (N, rays); places are indices of flat images.
+
+    labels, free: flat; offsets (rays, most steps + 1): to the nearest pixel after so many steps.
+    """
+    going: NDArray[np.int64]
+    start: NDArray[np.int64]
+    rays, most = offsets.shape
+    flat, taken = offsets.ravel(), np.zeros(len(starts) * rays, np.int64)
+    going = np.arange(len(taken))
+    start, ray = np.repeat(starts, rays), np.tile(np.arange(rays) * most, len(starts))
+    at, steps = start, taken
+    while len(going):
+        steps = steps + free.take(at)
+        at = start + flat.take(ray + steps)
+        still = np.flatnonzero(labels.take(at) == labels.take(start))
+        if len(still) < len(going):
+            going, start, ray, at, steps = (each.take(still) for each in (going, start, ray, at, steps))
+        taken[going] = steps
+    return taken.reshape(len(starts), rays)
+
+
+def _free_steps(labels: Labels) -> NDArray[np.int64]:
+    """(H, W): how many steps may be taken from a pixel at once: all but the last are certain to stay in its label.
+
+    The pixel after s more steps lies within s + √2 of this one (both are rounded), and what is nearer than the nearest
+    border pixel of any label has this one's.
+    """
+    images = labels.astype(np.float32)
+    kernel = np.ones((3, 3), np.uint8)
+    inner = (cv2.erode(images, kernel) == images) & (cv2.dilate(images, kernel) == images)
+    far = cv2.distanceTransform(inner.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    free: NDArray[np.int64] = np.maximum(far - 1.5, 1.0).astype(np.int64)
+    return free
+
+
+def _offsets(rays: int, most: int, width: int) -> NDArray[np.int64]:
+    """(rays, most + 1) of a flat image so wide: to the nearest pixel after 0 to most steps along each ray."""
+    way = np.arange(most + 1)[:, None, None] * directions(rays).astype(np.float64)
+    pixels = np.trunc(way + np.copysign(0.5, way)).astype(np.int64)  # halves away from zero, as C++ does
+    return np.ascontiguousarray((pixels[..., 0] * width + pixels[..., 1]).T)
 
 
 def _longest(labels: Labels) -> int:
     """No ray inside a label is longer, px."""
     sides = [[side.stop - side.start for side in window] for window in find_objects(labels) if window]
     return int(np.ceil(np.hypot(*np.array(sides).T).max())) if sides else 0
-
-
-def _every(labels: Labels, row: int, column: int, grid: int, reach: int) -> Labels:
-    """Every grid-th pixel from (row, column) of the labels with ``reach`` pixels of -1 around."""
-    around = np.pad(labels, ((reach, reach + grid), (reach, reach + grid)), constant_values=-1)
-    return np.ascontiguousarray(around[row::grid, column::grid])
 
 
 def layers(masks: NDArray[np.uint8]) -> tuple[list[Labels], NDArray[np.int64]]:
