@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -48,6 +49,43 @@ def test_a_page_needs_nothing_from_elsewhere(tmp_path: Path, dataset: Path) -> N
     assert "default-src 'none'" in page and "src=" not in page.replace("default-src", "").replace("img-src", "")
 
 
+def as_classifier(run: Path, accuracy: float) -> Path:
+    """The run, as if its model named classes."""
+    rows = {"n": 3, "recall": accuracy}
+    change(run / "metrics.json", task="classification", balanced_accuracy=accuracy, accuracy=0.5, log_loss=1.0, ap=None,
+           f1=None, headline=None, segm=None, bbox=None, at_iou50=None, curves=None, majority={"accuracy": 0.6},
+           per_class={"square": rows, "bar": rows},
+           confusion={"classes": ["square", "bar"], "counts": [[2, 1], [1, 2]],
+                      "normalised": [[2 / 3, 1 / 3], [1 / 3, 2 / 3]]})  # fmt: skip
+    info = json.loads((run / "predictions.json").read_text())["info"]
+    said = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 128, 96], "score": 0.7}]
+    change(run / "predictions.json", info=info | {"task": "classification"}, results=said)
+    for name in ("particles.csv", "particles_truth.csv"):
+        (run / name).unlink()
+    return run
+
+
+def test_classifiers_are_compared_by_what_they_say(tmp_path: Path, dataset: Path) -> None:
+    out = tmp_path / "page.html"
+    runs = [as_classifier(write_run(tmp_path / name, dataset, lr=k), 0.5 + k / 4) for k, name in enumerate("ab")]
+    assert compare.compare(runs, out) == []
+    page = out.read_text()
+    assert re.search(r"Balanced accuracy</th>.*?0.500.*?0.750.*?\+0.250", page, re.S)
+    assert "Recall of bar" in page and page.count("Row-normalised confusion matrix") == 2
+    assert "missed" not in page and 'id="micrographs"' not in page and 'id="sizes"' not in page
+    assert "cannot be shown" not in page and "<th" in page and ">balanced accuracy<" in page
+
+
+def test_a_classifier_beside_a_segmentation_is_said(tmp_path: Path, dataset: Path) -> None:
+    out = tmp_path / "page.html"
+    runs = [as_classifier(write_run(tmp_path / "a", dataset), 0.5), write_run(tmp_path / "b", dataset, lr=0.3)]
+    alarms = compare.compare(runs, out)
+    assert any("classes, without outlines: A; masks: B" in alarm for alarm in alarms)
+    page = out.read_text()
+    assert 'id="micrographs"' in page and 'id="classes"' in page and "B · F1" in page
+    assert "Not shown, for they did not see" not in page
+
+
 def test_twenty_runs(tmp_path: Path, dataset: Path) -> None:
     out = tmp_path / "page.html"
     runs = [write_run(tmp_path / str(k), dataset, seed=k % 2, lr=k // 2) for k in range(20)]
@@ -86,7 +124,7 @@ def test_other_kinds_and_ignored_classes_are_said(tmp_path: Path, dataset: Path)
     change(runs[1] / "metrics.json", headline="bbox", class_agnostic=True)
     alarms = compare.compare(runs, tmp_path / "page.html")
     assert alarms == [
-        "Particles are matched by different things (masks: A; boxes: B): compare AP of the same kind, and no F1.",
+        "Figures are of different things (masks: A; boxes: B): compare those of the same kind, and no F1.",
         "Classes are ignored in the figures of B only: they are not comparable with the others.",
     ]
 

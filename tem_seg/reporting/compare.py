@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from markupsafe import Markup
+
 from tem_seg.data.atomic import write_text
 from tem_seg.reporting import compare_figures, compare_plots, compare_tables, tables
+from tem_seg.reporting.classification import confusion_matrix
 from tem_seg.reporting.compare_views import side_by_side
 from tem_seg.reporting.compared import Group, RunFiles, comparability, groups, reference
 from tem_seg.reporting.page import page
 
 MICROGRAPHS = 4
+CLASSES = "classes, without outlines"
 
 
 def build_comparison(path: Path, runs: Sequence[RunFiles], micrographs: int = MICROGRAPHS) -> list[str]:
@@ -39,6 +43,8 @@ def build_comparison(path: Path, runs: Sequence[RunFiles], micrographs: int = MI
         figures=compare_figures.figure_tables(grouped),
         settings=compare_tables.settings_table(grouped),
         shown=shown,
+        matrices=_matrices(grouped),
+        segments=not all(run.classifies for run in runs),
         sizes=compare_plots.size_plots(grouped, same),
         precision_recall=compare_plots.precision_recall(grouped),
         curves=compare_plots.curve_plots(grouped),
@@ -46,6 +52,16 @@ def build_comparison(path: Path, runs: Sequence[RunFiles], micrographs: int = MI
     )
     write_text(path, text)
     return alarms
+
+
+def _matrices(grouped: Sequence[Group]) -> list[tuple[str, Markup]]:
+    """Of every classifier that was scored, the first seed: shares of each true class."""
+    return [
+        (f"{group.label(place)} {group.name}", confusion_matrix(run.metrics["confusion"], normalised=True))
+        for group in grouped
+        for place, run in enumerate(group.runs[:1])
+        if run.metrics.get("confusion")
+    ]
 
 
 def _title(grouped: Sequence[Group]) -> str:
@@ -86,11 +102,14 @@ def _unlike(grouped: Sequence[Group]) -> list[str]:
     """Figures of one name that mean different things."""
     scored = [(group, run.metrics) for group in grouped for run in group.runs[:1] if run.metrics]
     alarms = []
-    kinds = {group.letter: tables.KINDS[tables.headline(metrics)] for group, metrics in scored}
+    kinds = {
+        group.letter: CLASSES if group.runs[0].classifies else tables.KINDS[tables.headline(metrics)]
+        for group, metrics in scored
+    }
     if len(set(kinds.values())) > 1:
         by_kind = {kind: [letter for letter, its in kinds.items() if its == kind] for kind in kinds.values()}
         told = "; ".join(f"{kind}: {', '.join(letters)}" for kind, letters in by_kind.items())
-        alarms.append(f"Particles are matched by different things ({told}): compare AP of the same kind, and no F1.")
+        alarms.append(f"Figures are of different things ({told}): compare those of the same kind, and no F1.")
     agnostic = {group.letter: bool(metrics.get("class_agnostic")) for group, metrics in scored}
     if len(set(agnostic.values())) > 1:
         told = ", ".join(letter for letter, ignored in agnostic.items() if ignored)

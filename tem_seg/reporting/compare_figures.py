@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from tem_seg.reporting.compare_rows import COST, Figure, detection, sizes
+from tem_seg.reporting.compare_rows import COST, Figure, classes, detection, sizes
 from tem_seg.reporting.compared import MISSING, Group, comparability, reference
 
 
@@ -35,9 +35,9 @@ class FigureTable:
 
 
 def figure_tables(groups: Sequence[Group]) -> list[FigureTable]:
-    """Detection, sizes and cost; rows and tables without a single value are left out."""
+    """Detection, sizes, classes and cost; rows and tables without a single value are left out."""
     runs = [run for group in groups for run in group.runs]
-    parts = [("Detection", detection(runs)), ("Sizes", sizes(runs)), ("Cost", COST)]
+    parts = [("Detection", detection(runs)), ("Sizes", sizes(runs)), ("Classes", classes(runs)), ("Cost", COST)]
     found = []
     for title, figures in parts:
         rows = [(figure.label, _row(figure, groups)) for figure in figures]

@@ -22,6 +22,7 @@ DASHES = ((), (6, 2), (2, 2), (6, 2, 2, 2))
 CURVES = {
     "val/ap": "AP on validation micrographs",
     "val/ap50": "AP50 on validation micrographs",
+    "val/balanced_accuracy": "Balanced accuracy on validation micrographs",
     "train/ap": "AP on some training micrographs: far above validation, it is overfitting",
     "train/loss": "Training loss, running mean; comparable where models and data are alike",
 }

@@ -44,7 +44,7 @@ def _at(*path: str) -> Value:
 
 def detection(runs: Sequence[RunFiles]) -> list[Figure]:
     """What was found, of what the headline is of; and of other kinds their AP."""
-    headlines = list(dict.fromkeys(tables.headline(run.metrics) for run in runs if run.metrics))
+    headlines = list(dict.fromkeys(tables.headline(run.metrics) for run in runs if run.metrics and not run.classifies))
     figures = [
         Figure(f"{name}, {tables.KINDS[kind]}", _at(kind, key), 1)
         for kind in headlines for key, name in tables.AP_COLUMNS.items()
@@ -65,6 +65,19 @@ def detection(runs: Sequence[RunFiles]) -> list[Figure]:
         Figure("Boundary F1 of particles found", _at("boundary", "f1"), 1),
         Figure("Outlines too large by, px", _at("boundary", "bias_px"), 0),
         Figure("Calibration error of scores", _at("calibration", "ece_after"), -1),
+    ]
+
+
+def classes(runs: Sequence[RunFiles]) -> list[Figure]:
+    """What a classifier said of micrographs or particles, and of each class how many it knew."""
+    scored = [run.metrics for run in runs if run.classifies]
+    names = dict.fromkeys(name for metrics in scored for name in metrics.get("per_class") or {})
+    return [
+        Figure("Balanced accuracy", _at("balanced_accuracy"), 1),
+        Figure("Accuracy", _at("accuracy"), 1),
+        Figure("Accuracy of always the commonest", _at("majority", "accuracy")),
+        Figure("Log loss, nat", _at("log_loss"), -1),
+        *(Figure(f"Recall of {name}", _at("per_class", name, "recall"), 1) for name in names),
     ]
 
 

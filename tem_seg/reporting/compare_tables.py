@@ -10,6 +10,9 @@ from tem_seg.reporting import tables
 from tem_seg.reporting.compared import MISSING, Group, RunFiles, differing, value_text
 from tem_seg.reporting.made import backend
 
+HEADLINES = {"ap": "AP", "f1": "F1", "balanced_accuracy": "balanced accuracy"}
+"""Key of metrics.json: what it is called."""
+
 
 def settings_table(groups: Sequence[Group]) -> tables.Table | None:
     """What differs between the groups, seeds apart; None where nothing does."""
@@ -43,27 +46,19 @@ def _facts(run: RunFiles) -> dict[str, str]:
 
 def run_table(groups: Sequence[Group]) -> tables.Table:
     """One row a run: where it is, how far it came, its seed and headline figures."""
-    columns = (
-        "run",
-        "experiment and settings",
-        "seed",
-        "state",
-        "AP",
-        "F1",
-        "micrographs",
-        "particles",
-        "started",
-        "folder",
-    )
+    scored = [run.metrics for group in groups for run in group.runs]
+    figures_of = {key: name for key, name in HEADLINES.items() if key in ("ap", "f1") or any(key in m for m in scored)}
+    columns = ("run", "experiment and settings", "seed", "state", *figures_of.values(), "micrographs", "particles",
+               "started", "folder")  # fmt: skip
     rows = []
     for group in groups:
         for place, run in enumerate(group.runs):
-            figures = [tables.cell(run.metrics.get(key), 3) for key in ("ap", "f1")]
+            figures = [tables.cell(run.metrics.get(key), 3) for key in figures_of]
             counts = [tables.cell(run.metrics.get(key)) for key in ("n_images", "n_truths")]
             words = (group.label(place), group.name, run.seed, state(run))
             ends = (str(run.run.get("started") or MISSING)[:16], str(run.folder))
             rows.append((*map(_word, words), *figures, *counts, *map(_word, ends)))
-    return tables.Table("The runs. AP and F1 are of what each was tested on.", columns, tuple(rows))
+    return tables.Table("The runs. Figures are of what each was tested on.", columns, tuple(rows))
 
 
 def _word(text: str) -> tables.Cell:

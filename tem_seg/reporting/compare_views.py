@@ -18,7 +18,8 @@ Shown = tuple[Group, Material]
 
 @dataclass(frozen=True, slots=True)
 class SideBySide:
-    """views: one a micrograph. left_out: letters of groups that are not shown, for they saw other micrographs."""
+    """views: one a micrograph. left_out: letters of groups that are not shown, for they saw other micrographs;
+    a classifier has no outlines to show and is in neither."""
 
     views: list[View]
     left_out: list[str]
@@ -32,7 +33,7 @@ def side_by_side(groups: Sequence[Group], count: int) -> SideBySide:
     most = seen.most_common(1)[0][0] if seen else None  # of equals the first
     shown: list[Shown] = [(group, run.material) for group, run in there if run.material and run.tested == most]
     kept = {group.letter for group, _ in shown}
-    left_out = [group.letter for group in groups if group.letter not in kept]
+    left_out = [group.letter for group in groups if group.letter not in kept and not group.runs[0].classifies]
     if not shown:
         return SideBySide([], left_out)
     test = shown[0][1].test

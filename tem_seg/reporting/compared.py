@@ -55,6 +55,11 @@ class RunFiles:
         return {key: value for key, value in flattened(self.run.get("config") or {}).items() if not _is(key, NO_MATTER)}
 
     @property
+    def classifies(self) -> bool:
+        """Whether its model names classes and finds no particles."""
+        return "classification" in (self.metrics.get("task"), self.info.get("task"))
+
+    @property
     def seed(self) -> str:
         """The run's seed as text."""
         return str(self.run.get("seed", MISSING))

@@ -22,7 +22,7 @@ from tem_seg.measurement.particles import read_table
 from tem_seg.reporting.compared import RunFiles
 from tem_seg.reporting.material import Material
 from tem_seg.stages import rundir
-from tem_seg.stages.common import DATASETS_FILE, PREDICTION_FILES
+from tem_seg.stages.common import DATASETS_FILE, PREDICTION_FILES, classifies
 from tem_seg.stages.report import matches_of
 
 DEFAULT_SCORE = 0.5
@@ -65,7 +65,8 @@ def _read(folder: Path, dataset: Any, digest: Any) -> RunFiles:
     if results is not None:
         test = _test(folder, run, info, dataset, faults)
         tested = _tested(folder, run, info, digest)
-        material = _material(test, results, known, faults) if test is not None else None
+        if test is not None and not classifies(info):
+            material = _material(test, results, known, faults)
     return RunFiles(folder=folder, info=info, tested=tested, material=material, faults=tuple(faults), **known)
 
 
