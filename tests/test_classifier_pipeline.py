@@ -73,7 +73,7 @@ def test_it_trains_scores_reports_and_names_what_a_segmentation_found(tmp_path: 
     assert refused.returncode == 2 and "a classifier finds no particles to measure" in refused.stderr
 
     shapes = f"classifier.checkpoint={tmp_path / 'run/checkpoints/last.ckpt'}"
-    stages = "stages=[generate,predict,measure]"
+    stages = "stages=[generate,predict,evaluate,measure,report]"
     agnostic = "evaluation.class_agnostic=true"
     said = run(tmp_path, "model=classical", agnostic, shapes, f"run_dir={tmp_path / 'found'}", stages)
     assert said.returncode == 0, said.stderr
@@ -81,3 +81,7 @@ def test_it_trains_scores_reports_and_names_what_a_segmentation_found(tmp_path: 
     assert len(table) and set(table["shape_predicted"]) <= {"square", "bar"}
     assert table["shape_probability"].between(0.5, 1.0).all()
     assert read(tmp_path / "found" / "predictions.json")["info"]["classifier"]["categories"] == ["square", "bar"]
+    shapes = read(tmp_path / "found" / "metrics.json")["shapes"]
+    assert shapes["n"] == 4 and sum(map(sum, shapes["confusion"]["counts"])) == 4 - shapes["n_nothing_found"]
+    page = (tmp_path / "found" / "report.html").read_text()
+    assert 'id="shapes"' in page and "Of 4 micrographs, the class that most particles found" in page

@@ -14,6 +14,9 @@ from tem_seg.core.geometry import xyxy_to_xywh
 from tem_seg.core.types import Prediction
 from tem_seg.data.atomic import write_json
 
+NAMED_SHAPE, SHAPE_PROBABILITY = "shape_predicted", "shape_probability"
+"""Keys of a result that say which class a classifier gave its particle, and how likely it is."""
+
 
 def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -> list[dict[str, Any]]:
     """One image's prediction → COCO results (docs/results-format.md)."""

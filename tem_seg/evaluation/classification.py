@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import NAMED_SHAPE
 
 LEVEL = 0.95
 Labels = NDArray[np.int64]
@@ -35,17 +36,47 @@ def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) 
         "n_images": len(set(images)),
         "n_without_class": len(dataset) - len({i for i, found in dataset.annotations.items() if _particles(found)}),
         "log_loss": log_loss(truth, said),
-        **_scores(counts, independent=not of_particles),
-        "majority": _majority(counts, dataset.categories),
-        "per_class": {name: _of_class(counts, label) for label, name in enumerate(dataset.categories)},
-        "confusion": {"classes": dataset.categories, "counts": counts.tolist(), "normalised": _normalised(counts)},
-        "red_flags": red_flags(counts, dataset.categories),
+        **_figures(counts, counts.sum(axis=1), dataset.categories, independent=not of_particles),
     }  # fmt: skip
 
 
-def _majority(counts: Labels, categories: Sequence[str]) -> dict[str, Any]:
+def named_metrics(dataset: CocoDataset, results: list[dict[str, Any]], min_score: float) -> dict[str, Any] | None:
+    """``shapes`` of metrics.json: how often the class that most particles found in a micrograph were given
+    (``inference.classify.with_shapes``), the first of equals, is the one that most of its annotated particles have.
+
+    Results below min_score do not count. A micrograph in which nothing is found is not known, so wrong: it is in n, not
+    in the confusion matrix. None where results carry no classes, or others than the dataset's.
+    """
+    names = {row[NAMED_SHAPE] for row in results if NAMED_SHAPE in row}
+    if not names or not names <= set(dataset.categories):
+        return None
+    found: dict[int, Counter[int]] = defaultdict(Counter)
+    for row in results:
+        if row["score"] >= min_score:
+            found[row["image_id"]][dataset.categories.index(row[NAMED_SHAPE])] += 1
+    known = {i: label for i, some in dataset.annotations.items() if (label := class_of_image(some)) is not None}
+    there = [image for image in known if found[image]]
+    said = np.array([_commonest(found[image]) for image in there], np.int64)
+    counts = confusion(np.array([known[image] for image in there], np.int64), said, len(dataset.categories))
+    n = np.bincount(np.array(list(known.values()), np.int64), minlength=len(dataset.categories))
+    return {"level": "image", "n": len(known), "n_without_class": len(dataset) - len(known),
+            "n_nothing_found": len(known) - len(there),
+            **_figures(counts, n, dataset.categories, independent=True)}  # fmt: skip
+
+
+def _figures(counts: Labels, n: Labels, categories: Sequence[str], *, independent: bool) -> dict[str, Any]:
+    """counts (C, C): true and predicted classes; n (C,): samples of each class, more where some got no class."""
+    return {
+        **_scores(counts, n, independent=independent),
+        "majority": _majority(n, categories),
+        "per_class": {name: _of_class(counts, n, label) for label, name in enumerate(categories)},
+        "confusion": {"classes": categories, "counts": counts.tolist(), "normalised": _normalised(counts)},
+        "red_flags": red_flags(counts, n, categories),
+    }  # fmt: skip
+
+
+def _majority(n: Labels, categories: Sequence[str]) -> dict[str, Any]:
     """What always saying the commonest class would reach."""
-    n = counts.sum(axis=1)
     return {
         "class": categories[int(n.argmax())], "accuracy": _share(n.max(), n.sum()),
         "balanced_accuracy": _share(1, (n > 0).sum()),
@@ -97,9 +128,9 @@ def log_loss(truth: Labels, said: NDArray[np.float64]) -> float | None:
     return float(-np.log(np.clip(said[np.arange(len(truth)), truth], 1e-6, 1)).mean())
 
 
-def red_flags(counts: Labels, categories: Sequence[str]) -> list[str]:
+def red_flags(counts: Labels, n: Labels, categories: Sequence[str]) -> list[str]:
     """What makes the figures doubtful."""
-    n, said = counts.sum(axis=1), counts.sum(axis=0)
+    said = counts.sum(axis=0)
     flags = []
     if not n.sum():
         return ["no micrograph has a class: nothing was scored"]
@@ -112,9 +143,9 @@ def red_flags(counts: Labels, categories: Sequence[str]) -> list[str]:
     return flags
 
 
-def _scores(counts: Labels, *, independent: bool) -> dict[str, Any]:
+def _scores(counts: Labels, n: Labels, *, independent: bool) -> dict[str, Any]:
     """Accuracies, and their intervals where samples are independent: particles of one micrograph are alike."""
-    n, right = counts.sum(axis=1), counts.diagonal()
+    right = counts.diagonal()
     there = n > 0
     found: dict[str, Any] = {
         "accuracy": _share(right.sum(), n.sum()),
@@ -133,10 +164,10 @@ def _scores(counts: Labels, *, independent: bool) -> dict[str, Any]:
     }
 
 
-def _of_class(counts: Labels, label: int) -> dict[str, Any]:
-    tp, n, said = counts[label, label], counts[label].sum(), counts[:, label].sum()
-    return {"n": int(n), "n_predicted": int(said), "precision": _share(tp, said), "recall": _share(tp, n),
-            "f1": _share(2 * tp, n + said)}  # fmt: skip
+def _of_class(counts: Labels, n: Labels, label: int) -> dict[str, Any]:
+    tp, said = counts[label, label], counts[:, label].sum()
+    return {"n": int(n[label]), "n_predicted": int(said), "precision": _share(tp, said), "recall": _share(tp, n[label]),
+            "f1": _share(2 * tp, n[label] + said)}  # fmt: skip
 
 
 def _normalised(counts: Labels) -> list[list[float | None]]:
@@ -155,7 +186,12 @@ def _particles(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def class_of_image(annotations: list[dict[str, Any]]) -> int | None:
     """The label that most particles of a micrograph have, the first of equals; None without particles."""
     counted = Counter(entry["label"] for entry in _particles(annotations))
-    return min(counted, key=lambda label: (-counted[label], label)) if counted else None
+    return _commonest(counted) if counted else None
+
+
+def _commonest(counted: Counter[int]) -> int:
+    """The first of equals."""
+    return min(counted, key=lambda label: (-counted[label], label))
 
 
 def _pairs(dataset: CocoDataset, results: list[dict[str, Any]]) -> tuple[Labels, NDArray[np.float64], list[int]]:

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.data.images import normalise, read_micrograph
+from tem_seg.data.results import NAMED_SHAPE, SHAPE_PROBABILITY
 from tem_seg.inference.predict import Predicted
 from tem_seg.models.classify.network import ShapeClassifier
-
-SHAPE, PROBABILITY = "shape_predicted", "shape_probability"
-"""Keys of a result that say which class its particle is of, and how likely."""
 
 
 def classify_images(
@@ -67,7 +65,7 @@ def with_shapes(
     found = probabilities(model, pixels, [row["bbox"] for row in rows], precision)
     best = found.argmax(axis=1)
     return [
-        row | {SHAPE: categories[label], PROBABILITY: round(float(each[label]), 5)}
+        row | {NAMED_SHAPE: categories[label], SHAPE_PROBABILITY: round(float(each[label]), 5)}
         for row, each, label in zip(rows, found, best.tolist(), strict=True)
     ]
 

@@ -15,6 +15,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data.annotations import has_masks
 from tem_seg.data.atomic import replacing
 from tem_seg.data.coco import CocoDataset, ImageRecord
+from tem_seg.data.results import NAMED_SHAPE, SHAPE_PROBABILITY
 from tem_seg.measurement import contacts, counting
 from tem_seg.measurement.counting import Effect, Rules
 from tem_seg.measurement.masks import LENGTHS, SHAPES
@@ -29,7 +30,7 @@ AGREEMENT = ("agreement", "agreement_iou")
 """What results may say of the looks, or members of an ensemble, that found them."""
 CARRIED = ("confidence", *AGREEMENT, "edge_sd_px")
 """What results may say of themselves: confidence and edges once they have been calibrated (evaluation.calibration)."""
-NAMED = ("shape_predicted", "shape_probability")
+NAMED = (NAMED_SHAPE, SHAPE_PROBABILITY)
 """What results say where a classifier has looked at each particle (inference.classify)."""
 Rows = Mapping[int, Sequence[Row]]
 Pixels = Callable[[ImageRecord], NDArray[np.float32]]
@@ -118,8 +119,8 @@ def _measure_image(
     }
     carried = {key: _numbers(key, own) for key in ("score", *CARRIED)}
     columns |= {name: carried[name] for name in ("score", "confidence", *AGREEMENT)}
-    columns |= {"shape_predicted": [row.get("shape_predicted") for row in own]}
-    columns |= {"shape_probability": _numbers("shape_probability", own)}
+    columns |= {NAMED_SHAPE: [row.get(NAMED_SHAPE) for row in own]}
+    columns |= {SHAPE_PROBABILITY: _numbers(SHAPE_PROBABILITY, own)}
     columns[_column("edge_sd", unit)] = carried["edge_sd_px"] * scale
     powers = LENGTHS | AROUND
     columns |= {_column(name, unit): measured[f"{name}_px"] * scale**power for name, power in powers.items()}

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 
 from tem_seg.data.atomic import write_text
 from tem_seg.reporting import plots, tables
-from tem_seg.reporting.html import KeyFigure
 from tem_seg.reporting.made import backend, made
-from tem_seg.reporting.page import page
+from tem_seg.reporting.page import KeyFigure, page
 from tem_seg.reporting.paper import paper
 
 STARTS = {"none": "random weights", "imagenet": "ImageNet's weights"}
+SHARES = {"balanced_accuracy": "Balanced accuracy", "accuracy": "Accuracy"}
 CLASS_COLUMNS = {"n": "n", "n_predicted": "n predicted", "precision": "precision", "recall": "recall", "f1": "F1"}
 SPLIT_COLUMNS = {
     "n": "n",
@@ -50,6 +50,26 @@ def build_classification_report(
     )
     write_text(path, text)
     return path
+
+
+def named_shapes(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """A report's section on the classes that a classifier gave the particles found; None where none did."""
+    shapes = metrics.get("shapes")
+    if shapes is None:
+        return None
+    nothing = shapes["n_nothing_found"]
+    said = [
+        f"Of {shapes['n']:,} micrographs, the class that most particles found in them were given, against the one that "
+        "most annotated ones have.",
+        *(f"{name} {tables.cell(shapes[key], 3).text}{_between(shapes, key)}." for key, name in SHARES.items()),
+        f"Nothing was found in {nothing:,}: counted as wrong." if nothing else "",
+        *(_sentence(flag) for flag in shapes["red_flags"]),
+    ]
+    return {
+        "said": " ".join(sentence for sentence in said if sentence),
+        "matrices": [confusion_matrix(shapes["confusion"], normalised=share) for share in (True, False)],
+        "tables": metric_tables(shapes)[:1],
+    }  # fmt: skip
 
 
 def metric_tables(metrics: dict[str, Any]) -> list[tables.Table]:
@@ -120,11 +140,17 @@ def _key_figures(metrics: dict[str, Any]) -> list[KeyFigure]:
 
 
 def _figure(label: str, metrics: dict[str, Any], key: str, n: str) -> KeyFigure:
-    interval = metrics[f"{key}_interval"]
-    level = f"{metrics['interval_level']:.0%}"
-    between = "" if interval is None else f"{level} interval {interval[0]:.3f} to {interval[1]:.3f}; "
+    between = _between(metrics, key).strip(" ()")
     note = f"; {metrics['labels_note']}" if metrics.get("labels_note") else ""
-    return KeyFigure(label, tables.cell(metrics[key], 3).text, f"{between}{n}{note}")
+    return KeyFigure(label, tables.cell(metrics[key], 3).text, f"{between}; {n}{note}" if between else f"{n}{note}")
+
+
+def _between(metrics: dict[str, Any], key: str) -> str:
+    """The interval of a figure, in brackets; "" where there is none."""
+    interval = metrics[f"{key}_interval"]
+    if interval is None:
+        return ""
+    return f" ({metrics['interval_level']:.0%} interval {interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _sentence(note: str) -> str:

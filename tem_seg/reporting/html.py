@@ -16,24 +16,16 @@ from tem_seg.data.atomic import write_text
 from tem_seg.data.coco import CocoDataset
 from tem_seg.reporting import plots, tables
 from tem_seg.reporting.against_truth import size_tables
+from tem_seg.reporting.classification import named_shapes
 from tem_seg.reporting.made import backend, made
 from tem_seg.reporting.material import Matches, Material, matched_sizes
-from tem_seg.reporting.page import page
+from tem_seg.reporting.page import KeyFigure, page
 from tem_seg.reporting.paper import paper
 from tem_seg.reporting.reliability import reliability
 from tem_seg.reporting.views import views
 
 THRESHOLDS = {"fixed": "papers", "best": "best on validation"}
 LABELS = {"equivalent_diameter": "Equivalent diameter", "max_feret": "Length"}
-
-
-@dataclass(frozen=True, slots=True)
-class KeyFigure:
-    """One large number. note says n and the conditions under which it holds."""
-
-    label: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +90,7 @@ def _render(material: Material, n_overlays: int) -> str:
         training=plots.training_curves(material.curves),
         detection=_detection(material),
         metric_tables=tables.metric_tables(material.metrics),
+        shapes=named_shapes(material.metrics),
         paper=paper(material.run, material.metrics),
         particle_table=tables.particle_table(material.particles) if len(material.particles) else None,
         made=made(material.run),

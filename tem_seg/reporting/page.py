@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,6 +14,15 @@ from markupsafe import Markup
 from tem_seg.reporting import tables
 
 SCRIPT = "report.js"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """One large number. note says n and the conditions under which it holds."""
+
+    label: str
+    value: str
+    note: str
 
 
 def page(template: str, styles: Sequence[str] = ("report.css",), **values: Any) -> str:

@@ -12,7 +12,7 @@ from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
 from tem_seg.evaluation.calibration import counting_score, score_figures
-from tem_seg.evaluation.classification import classification_metrics
+from tem_seg.evaluation.classification import classification_metrics, named_metrics
 from tem_seg.evaluation.edge_spread import edge_figures
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import Matching, match_dataset
@@ -43,6 +43,9 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     splits = {split: figures(split) for split in loaded}
     others = {s: {k: m[k] for k in ("ap", "ap50", "ap75", "f1", "n_images", "n_truths")}
               for s, m in splits.items() if s != "test"}  # fmt: skip
+    shapes = named_metrics(*loaded["test"][:2], min_score=best if best is not None and np.isfinite(best) else 0.0)
+    if shapes is not None:
+        splits["test"] |= {"shapes": shapes | {"labels_note": cfg.dataset.labels_note}}
     atomic.write_json(
         run_dir / "metrics.json",
         {**splits["test"], "calibration": _calibration(loaded, matched, best, carried), "splits": others},

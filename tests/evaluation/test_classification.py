@@ -152,3 +152,39 @@ def test_training_needs_a_sample_of_every_class() -> None:
     c.check_every_class(scene([0, 1]), "particle")  # each micrograph has one of the next class
     with pytest.raises(UserError, match="no particle of class sphere"):
         c.check_every_class(scene([0]), "particle")
+
+
+def named(image: int, shape: str, score: float = 0.9) -> dict[str, Any]:
+    return {"image_id": image, "category_id": 7, "bbox": [0, 0, 9, 9], "score": score, "shape_predicted": shape}
+
+
+def test_shapes_of_what_was_found_are_voted_on() -> None:
+    """Images 1 and 2 are of rods, 3 of cubes, 4 of spheres; in 4 nothing counts."""
+    truth = scene([0, 0, 1, 2])
+    results = [
+        named(1, "rod"), named(1, "rod"), named(1, "cube"),
+        named(2, "rod", 0.4), named(2, "rod", 0.4), named(2, "sphere"),
+        named(3, "sphere"), named(3, "cube"), named(4, "sphere", 0.4),
+    ]  # fmt: skip
+    found = c.named_metrics(truth, results, 0.5)
+    assert found is not None
+    assert found["confusion"]["counts"] == [[1, 0, 1], [0, 1, 0], [0, 0, 0]], "of a tie in image 3 the first, a cube"
+    assert (found["n"], found["n_nothing_found"], found["n_without_class"]) == (4, 1, 0)
+    assert found["accuracy"] == 2 / 4 and found["balanced_accuracy"] == pytest.approx((0.5 + 1.0 + 0.0) / 3)
+    assert found["per_class"]["sphere"] == {"n": 1, "n_predicted": 1, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert found["accuracy_interval"] == list(c.wilson(2, 4))
+    with_all = c.named_metrics(truth, results, 0.0)
+    assert with_all is not None and with_all["accuracy"] == 1.0 and with_all["n_nothing_found"] == 0
+
+
+@pytest.mark.parametrize("shape", [None, "prism"])
+def test_without_shapes_or_with_others_nothing_is_scored(shape: str | None) -> None:
+    row = {key: value for key, value in named(1, shape or "").items() if shape or key != "shape_predicted"}
+    assert c.named_metrics(scene([0]), [row], 0.5) is None
+
+
+def test_shapes_of_micrographs_in_which_nothing_was_found() -> None:
+    """All found particles lie below the score: every micrograph is wrong, none is in the matrix."""
+    found = c.named_metrics(scene([0, 1]), [named(1, "rod", 0.1)], 0.5)
+    assert found is not None and found["accuracy"] == 0 and found["n_nothing_found"] == 2
+    assert found["confusion"]["normalised"] == [[None] * 3] * 3
