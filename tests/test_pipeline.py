@@ -160,7 +160,9 @@ def test_particles_are_measured_in_nm(gold: Finished) -> None:
     areas = [a["area"] * image.pixel_size_nm**2 for image in dataset.images for a in dataset.annotations[image.id]]
     assert sorted(truth["area_nm2"]) == pytest.approx(sorted(areas))
     np.testing.assert_allclose(truth["equivalent_diameter_nm"], np.sqrt(4 * truth["area_nm2"] / np.pi))
-    assert "area_px2" not in truth and set(pd.read_csv(gold.folder / "particles.csv")) == set(truth)
+    columns = set(pd.read_csv(gold.folder / "particles.csv"))
+    assert "area_px2" not in truth and set(truth) <= columns
+    assert columns - set(truth) <= {"confidence", "edge_sd_nm"}, "calibrated, where a few steps happen to find any"
 
 
 def test_curves_hold_every_validation(gold: Finished) -> None:
