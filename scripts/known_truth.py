@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from bench_generation import job
 
 from tem_seg.analysis.segment import Segmenter, load
@@ -59,23 +60,15 @@ def drawn(made: Job, dataset: CocoDataset) -> pd.DataFrame:
     for index, image in enumerate(dataset.images):
         scene = made.recipe.draw(child_rng(made.seed, "test", index), made.image_size)
         assert isinstance(scene, Scene), "a recipe of RECIPES"
+        frame = shapely.box(0, 0, *scene.field_of_view_nm[::-1])
         seen = {tuple(entry[f"true_{name}_nm"] for name in MEASURANDS) for entry in dataset.annotations[image.id]}
         for particle in scene.particles:
             sizes = true_sizes(particle)
             own = tuple(sizes[f"true_{name}_nm"] for name in MEASURANDS)
-            place = centroid(particle.outline_nm)
-            inside = (place >= 0).all() and (place < scene.field_of_view_nm[::-1]).all()
+            inside = frame.contains(shapely.Polygon(particle.outline_nm).centroid)
             if own in seen and inside and own[0] >= RULES.min_size_px * image.pixel_size_nm:
                 found.append((*own, image.pixel_size_nm))
     return pd.DataFrame(found, columns=[*MEASURANDS, "pixel_size_nm"])
-
-
-def centroid(outline: Any) -> Any:
-    """(2,) x, y of a polygon (K, 2), in its unit."""
-    x, y = (outline - outline[0]).T
-    cross = x * np.roll(y, -1) - np.roll(x, -1) * y
-    sums = [((axis + np.roll(axis, -1)) * cross).sum() / (3 * cross.sum()) for axis in (x, y)]
-    return outline[0] + sums
 
 
 def whole(dataset: CocoDataset) -> Rows:
@@ -96,17 +89,16 @@ def predicted(dataset: CocoDataset, segmenter: Segmenter) -> Rows:
 
 
 def pairs_of(dataset: CocoDataset, given: Rows, rows: Rows, masks: str) -> dict[tuple[int, int], dict[str, Any]]:
-    """(image, place from 1 among its rows) → the annotation of the same particle."""
+    """(image, place from 1 among its rows, in descending score) → the annotation of the same particle."""
     if masks == "given":
         return {(i, place): entry for i, entries in given.items() for place, entry in enumerate(entries, start=1)}
     one_class = {image: [row | {"category_id": 1} for row in each] for image, each in rows.items()}
     matchings = match_dataset(dataset, [row for each in one_class.values() for row in each], class_agnostic=True)
     found = {}
     for image, matching in matchings.items():
-        order = sorted(range(len(rows[image])), key=lambda i: -rows[image][i]["score"])
         for position, truth in zip(matching.positions.tolist(), matching.matched.tolist(), strict=True):
             if truth >= 0:
-                found[image, order[position] + 1] = given[image][truth]
+                found[image, position + 1] = given[image][truth]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,15 @@ from tem_seg.data.atomic import write_json
 
 NAMED_SHAPE, SHAPE_PROBABILITY = "shape_predicted", "shape_probability"
 """Keys of a result that say which class a classifier gave its particle, and how likely it is."""
+
+CLASSIFICATION = "classification"
+"""Value of ``task``, in what a model, its predictions and their metrics say of themselves: classes and no particles."""
+
+
+def classifies(about: Mapping[str, Any]) -> bool:
+    """Whether a model, its checkpoint, its predictions or their metrics, by what they say of themselves, are a
+    classifier's."""
+    return about.get("task") == CLASSIFICATION
 
 
 def to_results(prediction: Prediction, image_id: int, category_ids: list[int]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
-from tem_seg.data.results import NAMED_SHAPE
+from tem_seg.data.results import CLASSIFICATION, NAMED_SHAPE
 
 LEVEL = 0.95
 Labels = NDArray[np.int64]
@@ -30,7 +30,7 @@ def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) 
     counts = confusion(truth, said.argmax(axis=1), len(dataset.categories))
     of_particles = any("annotation_id" in row for row in results)
     return {
-        "task": "classification",
+        "task": CLASSIFICATION,
         "level": "particle" if of_particles else "image",
         "n": len(truth),
         "n_images": len(set(images)),

@@ -61,7 +61,7 @@ def named_shapes(metrics: dict[str, Any]) -> dict[str, Any] | None:
     said = [
         f"Of {shapes['n']:,} micrographs, the class that most particles found in them were given, against the one that "
         "most annotated ones have.",
-        *(f"{name} {tables.cell(shapes[key], 3).text}{_between(shapes, key)}." for key, name in SHARES.items()),
+        *(f"{name} {tables.cell(shapes[key], 3).text} ({_between(shapes, key)})." for key, name in SHARES.items()),
         f"Nothing was found in {nothing:,}: counted as wrong." if nothing else "",
         *(_sentence(flag) for flag in shapes["red_flags"]),
     ]
@@ -140,17 +140,16 @@ def _key_figures(metrics: dict[str, Any]) -> list[KeyFigure]:
 
 
 def _figure(label: str, metrics: dict[str, Any], key: str, n: str) -> KeyFigure:
-    between = _between(metrics, key).strip(" ()")
-    note = f"; {metrics['labels_note']}" if metrics.get("labels_note") else ""
-    return KeyFigure(label, tables.cell(metrics[key], 3).text, f"{between}; {n}{note}" if between else f"{n}{note}")
+    said = (_between(metrics, key), n, metrics.get("labels_note"))
+    return KeyFigure(label, tables.cell(metrics[key], 3).text, "; ".join(text for text in said if text))
 
 
 def _between(metrics: dict[str, Any], key: str) -> str:
-    """The interval of a figure, in brackets; "" where there is none."""
+    """The interval of a figure; "" where there is none."""
     interval = metrics[f"{key}_interval"]
     if interval is None:
         return ""
-    return f" ({metrics['interval_level']:.0%} interval {interval[0]:.3f} to {interval[1]:.3f})"
+    return f"{metrics['interval_level']:.0%} interval {interval[0]:.3f} to {interval[1]:.3f}"
 
 
 def _sentence(note: str) -> str:

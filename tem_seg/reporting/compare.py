@@ -57,10 +57,9 @@ def build_comparison(path: Path, runs: Sequence[RunFiles], micrographs: int = MI
 def _matrices(grouped: Sequence[Group]) -> list[tuple[str, Markup]]:
     """Of every classifier that was scored, the first seed: shares of each true class."""
     return [
-        (f"{group.label(place)} {group.name}", confusion_matrix(run.metrics["confusion"], normalised=True))
+        (f"{group.label(0)} {group.name}", confusion_matrix(confusion, normalised=True))
         for group in grouped
-        for place, run in enumerate(group.runs[:1])
-        if run.metrics.get("confusion")
+        if (confusion := group.runs[0].metrics.get("confusion"))
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tem_seg.core.nested import leaves
+from tem_seg.data.results import classifies
 from tem_seg.reporting.material import Material
 
 NO_MATTER = ("run_dir", "paths", "logger", "report", "stages", "budgets", "paper", "arm", "arms", "dataset.where",
@@ -57,7 +58,7 @@ class RunFiles:
     @property
     def classifies(self) -> bool:
         """Whether its model names classes and finds no particles."""
-        return "classification" in (self.metrics.get("task"), self.info.get("task"))
+        return classifies(self.metrics) or classifies(self.info)
 
     @property
     def seed(self) -> str:

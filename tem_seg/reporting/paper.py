@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tem_seg.data.results import classifies
 from tem_seg.reporting import tables
 
 COLUMNS = ("figure", "paper", "n in the paper", "held against", "this run", "n here")
@@ -97,7 +98,7 @@ def _n(metrics: dict[str, Any], place: str) -> str:
     """What a figure of this run was measured on."""
     parts = place.split(".")
     of = _at(metrics, parts[:2]) if parts[0] == "splits" else metrics
-    if isinstance(of, dict) and metrics.get("task") == "classification":
+    if isinstance(of, dict) and classifies(metrics):
         return f"{tables.cell(of['n']).text} {metrics['level']}s in {tables.cell(of['n_images']).text} micrographs"
     if not isinstance(of, dict) or of.get("n_truths") is None:
         return tables.UNDEFINED

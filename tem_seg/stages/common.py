@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, coco
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import classifies
 
 if TYPE_CHECKING:
     from tem_seg.generation.stream import RecipeStream
@@ -94,11 +95,6 @@ def model_factory(cfg: DictConfig, categories: list[str], **changes: Any) -> Any
 def trains(factory: Any) -> bool:
     """Whether there is anything to learn for the model that a factory makes."""
     return bool(getattr(factory, "TRAINS", True))
-
-
-def classifies(about: Mapping[str, Any]) -> bool:
-    """Whether a model, its checkpoint or its predictions (what they say of themselves) are a classifier's."""
-    return about.get("task") == "classification"
 
 
 def predictor(cfg: DictConfig, precision: str, about: Mapping[str, Any]) -> Predictor:

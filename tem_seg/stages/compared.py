@@ -15,6 +15,7 @@ from tem_seg.data import atomic, coco
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
 from tem_seg.data.digest import content_digest
+from tem_seg.data.results import classifies
 from tem_seg.data.store import canonical
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import match_dataset
@@ -22,7 +23,7 @@ from tem_seg.measurement.particles import read_table
 from tem_seg.reporting.compared import RunFiles
 from tem_seg.reporting.material import Material
 from tem_seg.stages import rundir
-from tem_seg.stages.common import DATASETS_FILE, PREDICTION_FILES, classifies
+from tem_seg.stages.common import DATASETS_FILE, PREDICTION_FILES
 from tem_seg.stages.report import matches_of
 
 DEFAULT_SCORE = 0.5

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import classifies
 from tem_seg.evaluation.calibration import counting_score, score_figures
 from tem_seg.evaluation.classification import classification_metrics, named_metrics
 from tem_seg.evaluation.edge_spread import edge_figures
@@ -23,7 +24,7 @@ from tem_seg.stages.common import PREDICTION_FILES as FILES
 
 def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Chooses on validation the score from which predictions count, scores the test split with it, and the others."""
-    if common.classifies(results_file.read(run_dir / FILES["test"])[1]):
+    if classifies(results_file.read(run_dir / FILES["test"])[1]):
         return _classification(cfg, run_dir)
     loaded = {split: _load(cfg, run_dir, split) for split in FILES if (run_dir / FILES[split]).is_file()}
     matched: dict[str, dict[int, Matching]] = {
@@ -43,7 +44,7 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     splits = {split: figures(split) for split in loaded}
     others = {s: {k: m[k] for k in ("ap", "ap50", "ap75", "f1", "n_images", "n_truths")}
               for s, m in splits.items() if s != "test"}  # fmt: skip
-    shapes = named_metrics(*loaded["test"][:2], min_score=best if best is not None and np.isfinite(best) else 0.0)
+    shapes = named_metrics(*loaded["test"][:2], min_score=_counts_from(best))
     if shapes is not None:
         splits["test"] |= {"shapes": shapes | {"labels_note": cfg.dataset.labels_note}}
     atomic.write_json(
@@ -74,6 +75,11 @@ def _counting_score(validation: dict[int, Matching] | None, carried: float | Non
     return carried if validation is None else counting_score(validation.values(), carried)
 
 
+def _counts_from(best: float | None) -> float:
+    """The counting score, or all predictions where none could be chosen."""
+    return best if best is not None and np.isfinite(best) else 0.0
+
+
 def _load(cfg: DictConfig, run_dir: Path, split: str) -> tuple[CocoDataset, list[dict[str, Any]], dict[str, Any]]:
     """The predictions of a split, and exactly the images that were predicted."""
     results, info = results_file.read(run_dir / FILES[split])
@@ -96,8 +102,7 @@ def _calibration(
     figures = score_figures(matched["val"].values() if "val" in matched else None, matched["test"].values(), carried)
     if "val" in loaded:
         dataset, results, _ = loaded["val"]
-        found = best if best is not None and np.isfinite(best) else 0.0
-        edges = edge_figures(dataset, results, matched["val"], min_score=found)
+        edges = edge_figures(dataset, results, matched["val"], min_score=_counts_from(best))
     else:
         edges = {"edge_sd_factor": None, "edge_n": 0, "edge_note": "there are no validation predictions"}
     if edges["edge_sd_factor"] is None and carried is not None:

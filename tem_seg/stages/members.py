@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import classifies
 from tem_seg.inference.classify import classify_images
 from tem_seg.inference.ensemble import Ensemble
 from tem_seg.inference.predict import Predicted, Predictor, images_seen
@@ -61,7 +62,7 @@ def alone(model: SegmentationModel, about: dict[str, Any], path: Path | None, lo
 
 def _task(about: dict[str, Any]) -> dict[str, Any]:
     """What a classifier's predictions say: later stages go by it, and reports name the start."""
-    if not common.classifies(about):
+    if not classifies(about):
         return {}
     return {"task": about["task"], "level": about["level"], "backbone": about["backbone"], "start": about["weights"]}
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.errors import UserError
 from tem_seg.data.coco import CocoDataset
+from tem_seg.data.results import classifies
 from tem_seg.data.results_writer import ResultsWriter
 from tem_seg.inference.classify import with_shapes
 from tem_seg.inference.predict import Predicted, Predictor, prediction_info
@@ -52,7 +53,7 @@ def _own(cfg: DictConfig, run_dir: Path, precision: str) -> Ready:
 
 def _naming_shapes(cfg: DictConfig, ready: Ready) -> Ready:
     """With ``classifier.checkpoint`` each particle that is found gets the shape that the classifier there sees."""
-    if cfg.classifier.checkpoint is None or common.classifies(ready.known):
+    if cfg.classifier.checkpoint is None or classifies(ready.known):
         return ready
     shapes, about, path = common.classifier(Path(cfg.classifier.checkpoint))
     shapes.to(device(cfg.trainer.accelerator))
@@ -84,7 +85,7 @@ def _predict(
         info = prediction_info(dataset, ready.look, capped, seconds) | known
         writer.finish(info)
     count, pace = sum(notes["particles"] for notes in notes_of.values()), info["seconds_per_image"]
-    what = "probabilities of" if common.classifies(known) else "particles in"
+    what = "probabilities of" if classifies(known) else "particles in"
     print(f"  {known['split']}: {count} {what} {len(dataset)} micrographs, {pace:.2f} s each", flush=True)
     return info
 

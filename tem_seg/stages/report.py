@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
 from tem_seg.data import results as results_file
+from tem_seg.data.results import classifies
 from tem_seg.evaluation.inputs import headline_of
 from tem_seg.evaluation.matching import Matching, match_dataset
 from tem_seg.measurement.particles import read_table
@@ -35,7 +36,7 @@ def run(cfg: DictConfig, run_dir: Path) -> None:
     """Gathers the run's files and writes the report; what is missing is left out there, and said."""
     dataset = common.needed(cfg, run_dir, "test")
     results, info = results_file.read(run_dir / "predictions.json")
-    if common.classifies(info):
+    if classifies(info):
         return _classification(run_dir)
     metrics, curves = run_dir / "metrics.json", run_dir / "metrics.csv"
     measurement = run_dir / "measurement.json"

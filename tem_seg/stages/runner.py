@@ -19,6 +19,7 @@ from tem_seg.config.schema import Stage, SweepKind
 from tem_seg.core import provenance
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic
+from tem_seg.data.results import classifies
 from tem_seg.stages import chain, common, ranks, rundir, slurm, sweep_job
 
 
@@ -94,7 +95,7 @@ def _check_model(cfg: DictConfig) -> None:
     elif Stage.train in cfg.stages or Stage.predict in cfg.stages:
         started = {"weights": "the chain's"} if cfg.pretrain.experiment else {}
         about = common.model_factory(cfg, ["any"], **started).about()
-        if common.classifies(about) and Stage.measure in cfg.stages:
+        if classifies(about) and Stage.measure in cfg.stages:
             others = ",".join(stage.value for stage in cfg.stages if stage != Stage.measure)
             raise UserError(f"a classifier finds no particles to measure: choose another model, or stages=[{others}]")
 
@@ -182,7 +183,7 @@ def _summary(run_dir: Path, record: dict[str, Any]) -> None:
     shown = [f"{k} {metrics[k]:.3f}" for k in ("ap", "ap50", "ap75", "f1") if metrics.get(k) is not None]
     if shown:
         print(" · ".join([*shown, f"{metrics['n_truths']} particles in {metrics['n_images']} micrographs"]), flush=True)
-    if metrics.get("task") == "classification":
+    if classifies(metrics):
         print(_classified(metrics), flush=True)
     report = run_dir / "report.html"
     print(f"done: {_short(report if report.is_file() else run_dir)}", flush=True)

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tem_seg.core.seeds import child_seed
 from tem_seg.data.coco import CocoDataset, require_masks
+from tem_seg.data.results import classifies
 from tem_seg.evaluation.classification import check_every_class, classification_metrics
 from tem_seg.evaluation.coco_ap import average_precision
 from tem_seg.evaluation.inputs import headline_of
@@ -56,7 +57,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         return {"backend": about["backend"], "trained": False}
     if about.get("masks") and isinstance(training, CocoDataset):
         require_masks(training, "training a model with masks")
-    if common.classifies(about) and isinstance(training, CocoDataset):
+    if classifies(about) and isinstance(training, CocoDataset):
         check_every_class(training, about["level"])
     training = _through_catalog(training, validation, about, cfg.dataset.name)
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
@@ -82,7 +83,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         },
         about=about,
     )
-    best_by = "balanced_accuracy" if common.classifies(about) else "ap"
+    best_by = "balanced_accuracy" if classifies(about) else "ap"
     fit(module, data, _options(cfg, best_by), run_dir, logger=logger, callbacks=[EndEarly(pruning.judge())])
     return {"backend": about["backend"], "precision": precision, "parameters_m": round(there, 2),
             "trainable_m": round(trained, 2), "threads": torch.get_num_threads(),

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from tem_seg.core.errors import UserError
+from tem_seg.data.results import CLASSIFICATION
 from tem_seg.models.backbones import built_elsewhere
-from tem_seg.models.classify.network import TASK, Look, ShapeClassifier, Training
+from tem_seg.models.classify.network import Look, ShapeClassifier, Training
 from tem_seg.models.dense.factory import Dense
 
 LEVELS = ("image", "particle")
@@ -39,7 +40,7 @@ class Classifier(Dense):
 
     def about(self) -> dict[str, Any]:
         """As in the base, and what it is for."""
-        return Dense.about(self) | {"masks": False, "task": TASK}
+        return Dense.about(self) | {"masks": False, "task": CLASSIFICATION}
 
     def refuse(self) -> None:
         """As in the base."""

@@ -20,8 +20,6 @@ from tem_seg.core.types import Prediction
 from tem_seg.models.contract import SegmentationModel, Target
 from tem_seg.models.dense.base import GREY, SPREAD
 
-TASK = "classification"
-"""What about() of a classifier and info of its predictions say under ``task``."""
 UNKNOWN = -1
 """The label of a crop without particles, from which nothing is learnt."""
 
