@@ -16,6 +16,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.models import checkpoint
 from tem_seg.models.dense import encoders
+from tem_seg.models.dense.base import standardised
 from tem_seg.models.dense.factory import Dense, MultiresUnet, Stardist, Unet
 
 SIZE = (64, 64)
@@ -174,3 +175,16 @@ def test_imagenet_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", refuse)
     with pytest.raises(UserError, match=r"the imagenet weights of resnet18 cannot be had \(no route\).*weights=none"):
         Unet(backbone="resnet18", weights="imagenet").build()
+
+
+def test_contrast_and_brightness_of_a_micrograph_do_not_matter() -> None:
+    torch.manual_seed(0)
+    model, (image, _) = Stardist(**STAR).build().eval(), discs()
+    with torch.no_grad():
+        torch.testing.assert_close(model.said([image]), model.said([0.3 + 0.2 * image]), rtol=1e-3, atol=1e-4)
+
+
+def test_a_constant_image_stays_finite_and_its_faint_noise_small() -> None:
+    assert torch.equal(standardised(torch.full((1, 8, 8), 0.3)), torch.zeros(1, 8, 8))
+    faint = 0.5 + 1e-4 * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert float(standardised(faint).abs().max()) < 0.05

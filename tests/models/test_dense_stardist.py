@@ -13,7 +13,7 @@ from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import Target
 from tem_seg.models.dense.base import Trunk
-from tem_seg.models.dense.stardist import StarModel
+from tem_seg.models.dense.stardist import DISTANCE_WEIGHT, GROUND_WEIGHT, UNIT_PX, StarModel
 
 SIZE = (64, 64)
 
@@ -35,7 +35,7 @@ def truth_of(target: Target, grid: int = 2, classes: int = 1) -> Tensor:
     """What a network says that knows the target's maps."""
     maps = Painted(torch.zeros(0), grid).encoder()(target)["maps"]
     kinds = [torch.where(maps[:1] == index + 1, 3.0, -3.0) for index in range(classes if classes > 1 else 0)]
-    return torch.cat([torch.logit(maps[1:2], 1e-4), maps[2:], *kinds])
+    return torch.cat([torch.logit(maps[1:2], 1e-4), maps[2:] / UNIT_PX, *kinds])
 
 
 def seen(model: Painted, size: tuple[int, int] = SIZE, frame: tuple[int, int] | None = None) -> Prediction:
@@ -105,16 +105,35 @@ def test_classes() -> None:
     assert losses["loss_class"] < 0.01 and losses["loss_distance"] < 1e-4
 
 
-def test_losses_as_the_package_computes_them() -> None:
-    """By hand: one px too far everywhere costs 0.2 px, beside 1e-4 of the reach on the ground."""
+def test_distances_are_compared_in_shares_of_a_particles_reach() -> None:
+    """By hand: a tenth too far everywhere costs that share of a tenth, whatever the particle's size; the ground 1e-4 px
+    a px, beside it."""
+    for radius in (8, 24):
+        target = target_of([disc(SIZE, 30, 34, radius)])
+        maps = Painted(torch.zeros(0)).encoder()(target)["maps"]
+        logits = truth_of(target)
+        logits[1:33] *= 1.1
+        losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
+        assert isinstance(losses, dict)
+        assert float(losses["loss_distance"]) == pytest.approx(DISTANCE_WEIGHT * 0.1, rel=0.02)
+        assert float(losses["loss_object"]) == pytest.approx(entropy_of(maps[1]), abs=1e-3)
+
+
+def entropy_of(shares: Tensor) -> float:
+    """Cross-entropy of what knows the shares: none is lower."""
+    return float(-(torch.xlogy(shares, shares) + torch.xlogy(1 - shares, 1 - shares)).mean())
+
+
+def test_reach_over_the_ground_costs_little_beside_that_of_particles() -> None:
     target = target_of([disc(SIZE, 30, 34, 15)])
-    maps = Painted(torch.zeros(0)).encoder()(target)["maps"]
     logits = truth_of(target)
-    logits[1:33] += 1
+    there = Painted(torch.zeros(0)).encoder()(target)["maps"][1]
+    wrong = torch.where(there > 0, 0.0, 3.0)
+    logits[1:33] += wrong
     losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
     assert isinstance(losses, dict)
-    ground = float(((1 - maps[1]) * logits[1:33].abs().mean(0)).mean())
-    assert float(losses["loss_distance"]) == pytest.approx(0.2 * (1 + 1e-4 * ground), rel=1e-4)
+    ground = float(((1 - there) * logits[1:33].abs().mean(0)).mean()) * UNIT_PX
+    assert float(losses["loss_distance"]) == pytest.approx(DISTANCE_WEIGHT * GROUND_WEIGHT * ground, rel=1e-3)
 
 
 def test_a_crop_without_particles_has_finite_losses() -> None:

@@ -18,8 +18,9 @@ from torchvision.transforms import v2
 
 from tem_seg.core.types import Prediction
 from tem_seg.models.contract import SegmentationModel, Target
-from tem_seg.models.dense.base import GREY, SPREAD
 
+GREY, SPREAD = 0.45, 0.225
+"""Of micrographs in [0, 1]: what the network sees is centred and scaled by them (ImageNet's, of one channel)."""
 UNKNOWN = -1
 """The label of a crop without particles, from which nothing is learnt."""
 

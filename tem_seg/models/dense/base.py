@@ -15,8 +15,8 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.models.contract import SegmentationModel, Target
 
-GREY, SPREAD = 0.45, 0.225
-"""Of micrographs in [0, 1]: what the network sees is centred and scaled by them (ImageNet's, of one channel)."""
+LEAST_SPREAD = 0.02
+"""Grey values [0, 1] of a constant image, or nearly one, are divided by no less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +76,26 @@ class DenseModel(SegmentationModel):
     def said(self, images: list[Tensor]) -> Tensor:
         """Images (1, H, W) of any sizes → (B, outputs, h, w) float32, of the smallest batch that holds them all.
 
-        Sides are filled up with grey to multiples of the network's stride, as training crops are at their edges.
+        Sides are filled up with each image's mean to multiples of the network's stride.
         """
         height, width = (
             -(-max(image.shape[axis] for image in images) // self.stride) * self.stride for axis in (-2, -1)
         )
         batch = images[0].new_zeros(len(images), 1, height, width)
         for index, image in enumerate(images):
-            batch[index, :, : image.shape[-2], : image.shape[-1]] = (image - GREY) / SPREAD
+            batch[index, :, : image.shape[-2], : image.shape[-1]] = standardised(image)
         said: Tensor = self.predictor(self.trunk(batch.contiguous(memory_format=torch.channels_last)))
         return said.float()
+
+
+def standardised(images: Tensor) -> Tensor:
+    """Grey values of images (..., 1, H, W) → each with mean 0 and standard deviation 1.
+
+    Micrographs differ in contrast and in which side of it particles lie on. A network of every pixel, with batch norm
+    over four of them, has to learn that before anything else (docs/results/2026-11-22-dense.md).
+    """
+    spread, middle = torch.std_mean(images, dim=(-3, -2, -1), correction=0, keepdim=True)
+    return (images - middle) / spread.clamp(min=LEAST_SPREAD)
 
 
 def masks_of(target: Target) -> NDArray[np.uint8]:

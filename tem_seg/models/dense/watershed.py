@@ -50,11 +50,15 @@ class WatershedModel(DenseModel):
         return encode
 
     def compare(self, said: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """loss_pixels: cross-entropy of classes; loss_core: binary cross-entropy of cores."""
+        """loss_pixels: cross-entropy of classes; loss_core: binary cross-entropy of cores; loss_overlap: what misses to
+        a Dice coefficient of 1, of particles' pixels and of cores, image by image, so that few and small particles
+        count as much as many."""
         kinds = torch.cat([torch.zeros_like(said[:, :1]), said[:, :-1]], dim=1)
+        inside = 1 - F.softmax(kinds, dim=1)[:, 0]
         return {
             "loss_pixels": F.cross_entropy(kinds, maps[:, 0].long()),
             "loss_core": F.binary_cross_entropy_with_logits(said[:, -1], maps[:, 1]),
+            "loss_overlap": _unlike(inside, (maps[:, 0] > 0).float()) + _unlike(torch.sigmoid(said[:, -1]), maps[:, 1]),
         }
 
     def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
@@ -62,6 +66,15 @@ class WatershedModel(DenseModel):
         shares = F.softmax(torch.cat([torch.zeros_like(said[:1]), said[:-1]]), dim=0)[1:].cpu().numpy()
         found = separated(shares, torch.sigmoid(said[-1]).cpu().numpy(), self.seed_level)
         return to_prediction(found, frame, min_area_px=self.min_area_px, max_instances=self.max_instances, edges=True)
+
+
+def _unlike(said: Tensor, true: Tensor) -> Tensor:
+    """1 - soft Dice coefficient (Milletari et al. 2016, arXiv 1606.04797) of maps (B, h, w) in [0, 1]; mean over B.
+
+    One pixel is added on either side, so that where nothing is, saying nothing is right.
+    """
+    both, all_ = (said * true).sum(dim=(1, 2)), (said.square() + true.square()).sum(dim=(1, 2))
+    return 1 - ((2 * both + 1) / (all_ + 1)).mean()
 
 
 def separated(classes: NDArray[np.float32], core: NDArray[np.float32], seed_level: float) -> Regions:
