@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tem_seg.core.errors import UserError
+from tem_seg.data import rle
 from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.data.images import write_png
 from tem_seg.inference.classify import classify_images, probabilities, with_shapes
@@ -22,6 +24,15 @@ BOXES = [[4.0, 4.0, 16.0, 16.0], [40.0, 30.0, 10.0, 20.0]]
 class Mean(nn.Module):
     def forward(self, shown: Tensor) -> Tensor:
         return shown.mean(dim=(2, 3))
+
+
+def large_or_small() -> ShapeClassifier:
+    """Class 0: a mask that fills much of its square. Class 1: one that does not. Grey values do not count."""
+    look = Look(particles=True, shown_px=(32,), particle_px=32, context=1.0, outlines=True)
+    model = ShapeClassifier(Mean(), 2, num_classes=2, look=look, training=PLAIN)
+    model.predictor.weight.data = torch.tensor([[0.0, 4.0], [0.0, -4.0]])
+    model.predictor.bias.data = torch.tensor([0.0, 2.0])
+    return model.eval()
 
 
 def bright_or_dark(*, particles: bool) -> ShapeClassifier:
@@ -68,6 +79,18 @@ def test_what_a_segmentation_found_is_named_and_kept(dataset: CocoDataset) -> No
     assert [row["shape_predicted"] for row in named] == ["bright", "dark"]
     assert all(0.9 < row["shape_probability"] <= 1 and row["segmentation"] == "kept" for row in named)
     assert with_shapes(model, dataset.categories, dataset.images[1], []) == []
+
+
+def test_outlines_that_a_segmentation_found_are_shown(dataset: CocoDataset) -> None:
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, 4:20, 4:20] = True
+    masks[1, 30:32, 40:50], masks[1, 30:50, 40:42] = True, True  # an angle in the second box
+    rows = [{"bbox": box, "segmentation": rle.encode(mask)} for box, mask in zip(BOXES, masks, strict=True)]
+    named = with_shapes(large_or_small(), dataset.categories, dataset.images[0], rows)
+    assert [row["shape_predicted"] for row in named] == ["bright", "dark"]
+    assert with_shapes(large_or_small(), dataset.categories, dataset.images[1], []) == []
+    with pytest.raises(UserError, match=r"model.outlines=true.*boxes alone"):
+        with_shapes(large_or_small(), dataset.categories, dataset.images[0], [{"bbox": BOXES[0]}])
 
 
 def test_a_turned_micrograph_has_the_same_class() -> None:

@@ -26,6 +26,8 @@ SMALL = {"backbone": "test_resnet", "shown_px": [32], "particle_px": 32, "mixup"
         ({"dropout": 1.0}, r"model.dropout must lie in \[0, 1\)"),
         ({"mixup": -1.0}, "model.mixup and model.randaugment_ops must not be negative"),
         ({"randaugment_magnitude": 31}, "randaugment_magnitude 0 to 30"),
+        ({"outlines": True}, "set model.level=particle and model.randaugment_ops=0"),
+        ({"outlines": True, "level": "particle", "randaugment_ops": 2}, "RandAugment knows images alone"),
         ({"particles_per_crop": 0}, "particles_per_crop must be at least 1"),
         ({"backbone": "exception"}, "no model of timm: .*xception"),
         ({"backbone": "test_resnext_none", "weights": "imagenet"}, "no model of timm"),

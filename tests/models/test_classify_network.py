@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tem_seg.core.errors import UserError
 from tem_seg.models.classify.network import UNKNOWN, Look, ShapeClassifier, Training, class_of
 from tem_seg.models.contract import Target
 
@@ -20,10 +21,12 @@ class Mean(nn.Module):
         return shown.mean(dim=(2, 3))
 
 
-def classifier(*, particles: bool = False, training: Training = PLAIN, context: float = 1.0) -> ShapeClassifier:
+def classifier(
+    *, particles: bool = False, training: Training = PLAIN, context: float = 1.0, outlines: bool = False
+) -> ShapeClassifier:
     torch.manual_seed(0)
-    look = Look(particles=particles, shown_px=(32, 48), particle_px=32, context=context)
-    return ShapeClassifier(Mean(), 1, num_classes=3, look=look, training=training)
+    look = Look(particles=particles, shown_px=(32, 48), particle_px=32, context=context, outlines=outlines)
+    return ShapeClassifier(Mean(), 1 + outlines, num_classes=3, look=look, training=training)
 
 
 def target(*labels: int, box: tuple[float, ...] = (8, 8, 24, 24)) -> Target:
@@ -98,11 +101,11 @@ def test_a_square_around_a_particle_shows_its_context_and_grey_beyond_the_edge()
     image = torch.zeros(1, 64, 64)
     image[:, 16:32, 16:32] = 1.0
     box = torch.tensor([[16.0, 16, 32, 32]])
-    own = classifier(context=1.0)._squares(image, box)[0, 0]
+    own = classifier(context=1.0)._squares(image, box, None)[0, 0]
     assert float(own[4:-4, 4:-4].min()) == pytest.approx(1.0)
     assert float(own.min()) == pytest.approx(0.75**2)  # half of a px's half outside, both ways: bilinear
-    assert float(classifier(context=2.0)._squares(image, box).mean()) == pytest.approx(0.25, abs=0.03)
-    beyond = classifier(context=1.0)._squares(image, torch.tensor([[-40.0, -40, -8, -8]]))
+    assert float(classifier(context=2.0)._squares(image, box, None).mean()) == pytest.approx(0.25, abs=0.03)
+    beyond = classifier(context=1.0)._squares(image, torch.tensor([[-40.0, -40, -8, -8]]), None)
     assert float((beyond - 0.45).abs().max()) < 1e-6
 
 
@@ -119,3 +122,27 @@ def test_particles_keep_their_order_and_none_is_a_case() -> None:
 def test_the_encoder_drops_masks() -> None:
     encode = classifier().encoder()
     assert set(encode({**target(1), "masks": torch.zeros(1, 8, 8)})) == {"boxes", "labels"}
+
+
+def test_outlines_are_shown_where_the_grey_values_are() -> None:
+    model = classifier(particles=True, outlines=True, context=2.0)
+    masks = torch.zeros(2, 48, 48, dtype=torch.uint8)
+    masks[0, 10:20, 12:28], masks[1, 30:48, 30:40] = 1, 1
+    boxes = torch.tensor([[12.0, 10, 28, 20], [30, 30, 40, 48]])
+    there = {"boxes": boxes, "labels": torch.tensor([0, 2]), "masks": masks}
+    encoded = model.encoder()(there)  # type: ignore[misc, arg-type]
+    assert set(encoded) == {"boxes", "labels", "maps"} and encoded["maps"].shape == (2, 1, 32, 32)
+    image = masks.amax(dim=0)[None].float()
+    shown, labels = model._samples([image], [encoded])
+    assert shown.shape == (2, 2, 32, 32) and sorted(labels.tolist()) == [0, 2]
+    torch.testing.assert_close(
+        shown[:, 0][shown[:, 1] > 0.999], torch.ones(()).expand(int((shown[:, 1] > 0.999).sum()))
+    )
+    alone = model.of_particles(image, boxes, encoded["maps"])
+    torch.testing.assert_close(alone.flip(0), model.of_particles(image, boxes.flip(0), encoded["maps"].flip(0)))
+
+
+def test_outlines_need_masks() -> None:
+    encode = classifier(particles=True, outlines=True).encoder()
+    with pytest.raises(UserError, match="needs masks to train on"):
+        encode(target(1))  # type: ignore[misc]

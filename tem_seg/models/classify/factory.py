@@ -31,6 +31,7 @@ class Classifier(Dense):
     shown_px: tuple[int, ...] = (299,)
     particle_px: int = 96
     context: float = 1.5
+    outlines: bool = False
     dropout: float = 0.0
     mixup: float = 0.2
     randaugment_ops: int = 2
@@ -52,6 +53,11 @@ class Classifier(Dense):
             raise UserError(f"model.shown_px and model.particle_px must be at least 32, got {sides}")
         if not self.context >= 1:
             raise UserError(f"model.context must be at least 1 (the particle's box), got {self.context}")
+        if self.outlines and (self.level != "particle" or self.randaugment_ops):
+            raise UserError(
+                "model.outlines shows the masks of particles beside their grey values: set model.level=particle and "
+                "model.randaugment_ops=0 (RandAugment knows images alone; train.crop turns, mirrors and rescales both)"
+            )
         for name in ("dropout", "smoothing"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"model.{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -75,14 +81,14 @@ class Classifier(Dense):
             )
 
     def model(self) -> ShapeClassifier:  # type: ignore[override]
-        """With random weights, or ImageNet's (of three colours added up: one grey channel goes in)."""
+        """With random weights, or ImageNet's (of three colours, fitted to grey values and outlines)."""
         if self.num_classes < 2:
             raise UserError(
                 "a classifier needs at least two classes to tell apart, but this dataset has one: of EMPS set "
                 "dataset.reader.by_shape=true, of others see that their categories are what is to be told apart"
             )
         features, width = self._features()
-        look = Look(self.level == "particle", self.shown_px, self.particle_px, self.context)
+        look = Look(self.level == "particle", self.shown_px, self.particle_px, self.context, self.outlines)
         training = Training(
             self.mixup, self.randaugment_ops, self.randaugment_magnitude, self.smoothing, self.particles_per_crop
         )
@@ -94,7 +100,7 @@ class Classifier(Dense):
         imagenet = self.weights == "imagenet"
         with built_elsewhere(self.backbone, imagenet=imagenet):
             network = timm.create_model(
-                self.backbone, pretrained=imagenet, in_chans=1, num_classes=0, drop_rate=self.dropout
+                self.backbone, pretrained=imagenet, in_chans=1 + self.outlines, num_classes=0, drop_rate=self.dropout
             )
         width: int = getattr(network, "head_hidden_size", None) or network.num_features  # type: ignore[assignment]
         return network, width

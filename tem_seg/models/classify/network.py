@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,9 +19,12 @@ from torchvision.transforms import v2
 
 from tem_seg.core.types import Prediction
 from tem_seg.models.contract import SegmentationModel, Target
+from tem_seg.models.dense.base import masks_of
 
 GREY, SPREAD = 0.45, 0.225
 """Of micrographs in [0, 1]: what the network sees is centred and scaled by them (ImageNet's, of one channel)."""
+AT_ONCE = 256
+"""Particles that are looked at together."""
 UNKNOWN = -1
 """The label of a crop without particles, from which nothing is learnt."""
 
@@ -31,13 +35,26 @@ class Look:
 
     particles: each particle, else the whole micrograph. shown_px: of a micrograph, its shorter side at each look, px;
     probabilities of the looks are averaged. particle_px: side of the square around a particle, px as shown; context:
-    that side over the longer side of its box.
+    that side over the longer side of its box. outlines: a particle's mask is shown beside its grey values.
     """
 
     particles: bool
     shown_px: tuple[int, ...]
     particle_px: int
     context: float
+    outlines: bool = False
+
+    def squares(self, images: Tensor, owner: Tensor, boxes: Tensor) -> Tensor:
+        """images (B, 1, H, W), 0 beyond their edges; owner (N,) of boxes (N, 4) xyxy px → (N, 1, s, s) around them."""
+        middle, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+        reach = side * (self.context / 2)
+        around = torch.cat([owner[:, None].to(boxes), middle - reach, middle + reach], dim=1).to(images.dtype)
+        found: Tensor = roi_align(images, around, (self.particle_px, self.particle_px), aligned=True)
+        return found
+
+    def masks(self, masks: Tensor, boxes: Tensor) -> Tensor:
+        """masks (N, H, W) in {0, 1} of particles in boxes (N, 4) xyxy px → (N, 1, s, s) float32 in [0, 1]."""
+        return self.squares(masks[:, None].float(), torch.arange(len(boxes), device=boxes.device), boxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +74,7 @@ class Training:
 
 
 class ShapeClassifier(SegmentationModel):
-    """features: a network (B, 1, H, W) → (B, width), of any size."""
+    """features: a network (B, 1, H, W) → (B, width), of any size; (B, 2, H, W) where outlines are shown too."""
 
     def __init__(self, features: nn.Module, width: int, *, num_classes: int, look: Look, training: Training) -> None:
         super().__init__()
@@ -71,8 +88,8 @@ class ShapeClassifier(SegmentationModel):
         )  # fmt: skip
 
     def encoder(self) -> Callable[[Target], Target]:
-        """Boxes and labels are all that is needed."""
-        return without_masks
+        """Boxes and labels are all that is needed, and with outlines the particles' squares of masks."""
+        return partial(with_outlines, look=self.look) if self.look.outlines else without_masks
 
     def losses(self, images: list[Tensor], targets: list[Target]) -> dict[str, Tensor]:
         """Cross-entropy of the crops, or of the particles in them. See the contract."""
@@ -96,21 +113,19 @@ class ShapeClassifier(SegmentationModel):
         squares, labels = [], []
         for image, target in zip(images, targets, strict=True):
             order = torch.randperm(len(target["labels"]))[: self._training.particles_per_crop].to(image.device)
-            squares.append(self._squares(image, target["boxes"][order]))
+            outlines = target["maps"][order] if self.look.outlines else None
+            squares.append(self._squares(image, target["boxes"][order], outlines))
             labels.append(target["labels"][order])
         return torch.cat(squares), torch.cat(labels)
 
-    def _squares(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """Squares (N, 1, s, s) around boxes (N, 4) xyxy px of an image (1, H, W); beyond its edge they are grey."""
-        middle, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
-        reach = side * (self.look.context / 2)
-        around = torch.cat([middle - reach, middle + reach], dim=1)
-        size = (self.look.particle_px, self.look.particle_px)
-        seen: Tensor = roi_align((image - GREY)[None], [around.to(image.dtype)], size, aligned=True)
-        return seen + GREY
+    def _squares(self, image: Tensor, boxes: Tensor, outlines: Tensor | None) -> Tensor:
+        """Squares (N, 1 or 2, s, s) around boxes (N, 4) xyxy px of an image (1, H, W), grey beyond its edge; the second
+        channel is the outlines (N, 1, s, s)."""
+        grey = GREY + self.look.squares((image - GREY)[None], boxes.new_zeros(len(boxes)), boxes)
+        return grey if outlines is None else torch.cat([grey, outlines.to(grey)], dim=1)
 
     def _said(self, shown: Tensor) -> Tensor:
-        """Logits (B, C) float32 of what is shown (B, 1, h, w) in [0, 1]."""
+        """Logits (B, C) float32 of what is shown (B, 1 or 2, h, w) in [0, 1]."""
         batch = ((shown - GREY) / SPREAD).contiguous(memory_format=torch.channels_last)
         return self.predictor(self.features(batch)).float()  # type: ignore[no-any-return]
 
@@ -121,9 +136,16 @@ class ShapeClassifier(SegmentationModel):
         return torch.stack(looks).mean(dim=0)
 
     @torch.no_grad()
-    def of_particles(self, image: Tensor, boxes: Tensor) -> Tensor:
-        """Probabilities (N, C) of the particles in boxes (N, 4) xyxy px of a micrograph (1, H, W) in [0, 1]."""
-        parts = [self._said(self._squares(image, some)).softmax(dim=1) for some in boxes.split(256) if len(some)]
+    def of_particles(self, image: Tensor, boxes: Tensor, outlines: Tensor | None = None) -> Tensor:
+        """Probabilities (N, C) of the particles in boxes (N, 4) xyxy px of a micrograph (1, H, W) in [0, 1].
+
+        outlines (N, 1, s, s): the squares of their masks (:meth:`Look.masks`), where the network is shown them.
+        """
+        parts = []
+        for start in range(0, len(boxes), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            squares = self._squares(image, boxes[some], None if outlines is None else outlines[some])
+            parts.append(self._said(squares).softmax(dim=1))
         return torch.cat(parts) if parts else image.new_zeros(0, self.num_classes)
 
     @torch.no_grad()
@@ -145,6 +167,12 @@ def class_of(labels: Tensor) -> Tensor:
 def without_masks(target: Target) -> Target:
     """Boxes and labels alone: masks need not travel from the loader processes."""
     return {"boxes": target["boxes"], "labels": target["labels"]}
+
+
+def with_outlines(target: Target, look: Look) -> Target:
+    """Boxes, labels, and as maps (N, 1, s, s) the squares of masks. UserError where only boxes are known."""
+    masks = torch.from_numpy(masks_of(target))
+    return without_masks(target) | {"maps": look.masks(masks, target["boxes"])}  # type: ignore[return-value]
 
 
 def _together(images: list[Tensor]) -> Tensor:

@@ -101,6 +101,6 @@ def standardised(images: Tensor) -> Tensor:
 def masks_of(target: Target) -> NDArray[np.uint8]:
     """The target's masks (N, H, W) uint8; UserError where only boxes are known."""
     if "masks" not in target:
-        raise UserError("a model of every pixel needs masks to train on, but these annotations are boxes alone")
+        raise UserError("this model needs masks to train on, but these annotations are boxes alone")
     masks: NDArray[np.uint8] = target["masks"].cpu().numpy()
     return masks
