@@ -13,7 +13,7 @@ from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import Target
 from tem_seg.models.dense.base import Trunk
-from tem_seg.models.dense.stardist import DISTANCE_WEIGHT, GROUND_WEIGHT, UNIT_PX, StarModel
+from tem_seg.models.dense.stardist import GROUND_WEIGHT, UNIT_PX, StarModel
 
 SIZE = (64, 64)
 
@@ -23,7 +23,7 @@ class Painted(StarModel):
 
     def __init__(self, logits: Tensor, grid: int = 2, classes: int = 1, **options: object) -> None:
         settings = {"object_score": 0.3, "nms_overlap": 0.5, "max_instances": 100}
-        trunk = Trunk(nn.Identity(), 1, stride=16, grid=grid)
+        trunk = Trunk(nn.Identity(), (1,), stride=16, grid=grid)
         super().__init__(trunk, num_classes=classes, rays=32, **settings | options)  # type: ignore[arg-type]
         self.logits = logits
 
@@ -115,7 +115,7 @@ def test_distances_are_compared_in_shares_of_a_particles_reach() -> None:
         logits[1:33] *= 1.1
         losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
         assert isinstance(losses, dict)
-        assert float(losses["loss_distance"]) == pytest.approx(DISTANCE_WEIGHT * 0.1, rel=0.02)
+        assert float(losses["loss_distance"]) == pytest.approx(0.1, rel=0.02)
         assert float(losses["loss_object"]) == pytest.approx(entropy_of(maps[1]), abs=1e-3)
 
 
@@ -133,7 +133,7 @@ def test_reach_over_the_ground_costs_little_beside_that_of_particles() -> None:
     losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
     assert isinstance(losses, dict)
     ground = float(((1 - there) * logits[1:33].abs().mean(0)).mean()) * UNIT_PX
-    assert float(losses["loss_distance"]) == pytest.approx(DISTANCE_WEIGHT * GROUND_WEIGHT * ground, rel=1e-3)
+    assert float(losses["loss_distance"]) == pytest.approx(GROUND_WEIGHT * ground, rel=1e-3)
 
 
 def test_a_crop_without_particles_has_finite_losses() -> None:

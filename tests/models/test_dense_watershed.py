@@ -22,7 +22,7 @@ class Painted(WatershedModel):
 
     def __init__(self, logits: Tensor, **options: object) -> None:
         settings = {"num_classes": len(logits) - 1, "seed_level": 0.5, "min_area_px": 4.0, "max_instances": 100}
-        super().__init__(Trunk(nn.Identity(), 1, stride=16), **settings | options)  # type: ignore[arg-type]
+        super().__init__(Trunk(nn.Identity(), (1,), stride=16), **settings | options)  # type: ignore[arg-type]
         self.logits = logits
 
     def said(self, images: list[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -21,24 +22,26 @@ LEAST_SPREAD = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A network (B, 1, H, W) → (B, channels, H / grid, W / grid), for sides that are multiples of ``stride``."""
+    """A network (B, 1, H, W) → maps (B, channels, H / grid, W / grid), for sides that are multiples of ``stride``.
+
+    channels: of the maps; of several where the network returns a list of levels, each twice as fine as the one before,
+    of which the last has the grid's size.
+    """
 
     network: nn.Module
-    channels: int
+    channels: tuple[int, ...]
     stride: int
     grid: int = 1
 
 
 class DenseModel(SegmentationModel):
-    """A trunk and one 1 x 1 convolution on it, which says ``outputs`` things of every pixel of its grid."""
+    """A trunk and 1 x 1 convolutions on it, which say ``outputs`` things of every pixel of its grid."""
 
     def __init__(self, trunk: Trunk, outputs: int) -> None:
         super().__init__()
         self.stride, self.grid = trunk.stride, trunk.grid
         self.trunk = trunk.network
-        self.predictor = nn.Conv2d(trunk.channels, outputs, 1)
-        if self.predictor.bias is not None:  # as it is: most pixels are ground, which the first steps need not learn
-            nn.init.constant_(self.predictor.bias, -2.0)
+        self.predictor = Levels(trunk.channels, outputs)
 
     @abstractmethod
     def encoder(self) -> Callable[[Target], Target]:
@@ -85,7 +88,43 @@ class DenseModel(SegmentationModel):
         for index, image in enumerate(images):
             batch[index, :, : image.shape[-2], : image.shape[-1]] = standardised(image)
         said: Tensor = self.predictor(self.trunk(batch.contiguous(memory_format=torch.channels_last)))
-        return said.float()
+        return said
+
+
+def twice_as_fine(maps: Tensor) -> Tensor:
+    """(B, C, h, w) → (B, C, 2 h, 2 w), bilinear: what grows evenly across a map, as a distance does, goes on doing so."""
+    return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class Levels(nn.Module):
+    """Maps of one or more levels (B, channels, h, w), each twice as fine as the one before → (B, outputs, h, w) of the
+    last, float32.
+
+    Each level says all outputs, from a 1 x 1 convolution, and what coarser ones say is interpolated and added: coarse
+    ones, which see far, say how far a particle reaches, fine ones what is left. Only the finest starts at random, and
+    says of all pixels that they are ground, as most are.
+    """
+
+    def __init__(self, channels: tuple[int, ...], outputs: int) -> None:
+        super().__init__()
+        heads = [nn.Conv2d(each, outputs, 1) for each in channels]
+        for weights in [weights for head in heads[:-1] for weights in head.parameters()]:
+            nn.init.zeros_(weights)
+        self.heads = nn.ModuleList(heads)
+        nn.init.constant_(self.bias, -2.0)
+
+    @property
+    def bias(self) -> Tensor:
+        """Of the finest level (outputs,): what is said before training."""
+        return self.heads[-1].bias  # type: ignore[return-value]
+
+    def forward(self, maps: Tensor | list[Tensor]) -> Tensor:
+        """See the class. Maps of one level need no list."""
+        levels = [maps] if isinstance(maps, Tensor) else maps
+        said, *finer = (head(each).float() for head, each in zip(self.heads, levels, strict=True))
+        for each in finer:
+            said = twice_as_fine(said) + each
+        return said  # type: ignore[no-any-return]
 
 
 def standardised(images: Tensor) -> Tensor:

@@ -50,4 +50,4 @@ def build(backbone: str, decoder_channels: Sequence[int], *, imagenet: bool) -> 
             decoder_channels=tuple(decoder_channels), in_channels=1,
         )  # fmt: skip
     network.segmentation_head = nn.Identity()  # ours says more than one thing
-    return Trunk(network, decoder_channels[-1], stride=2**DEPTH)
+    return Trunk(network, (decoder_channels[-1],), stride=2**DEPTH)

@@ -99,4 +99,4 @@ class MultiResUnet(nn.Module):
 def build(width: int) -> Trunk:
     """The trunk, with random weights."""
     network = MultiResUnet(width)
-    return Trunk(network, network.channels, stride=2 ** (LEVELS - 1))
+    return Trunk(network, (network.channels,), stride=2 ** (LEVELS - 1))

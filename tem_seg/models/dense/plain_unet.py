@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tem_seg.models.dense.base import Trunk
+from tem_seg.models.dense.base import Trunk, twice_as_fine
 
 GROUPS = 8
 """Of group norm."""
@@ -21,11 +21,12 @@ def convolution(inputs: int, outputs: int, norm: str) -> nn.Sequential:
 
 
 class PlainUnet(nn.Module):
-    """(B, 1, H, W) → (B, features, H / grid, W / grid); sides are multiples of grid * 2 ** depth.
+    """(B, 1, H, W) → maps (B, channels, h, w) of depth + 1 levels, each twice as fine as the one before, the last of
+    ``features`` channels with h = H / grid, w = W / grid; sides are multiples of grid * 2 ** depth.
 
-    ``depth`` times two convolutions and a maximum pooling, of ``width`` channels and twice as many at each; back up by
-    repetition of pixels, beside what came down; last a convolution of ``features`` channels. A grid of 2 or 4 halves
-    the image before all that.
+    ``depth`` times two convolutions and a maximum pooling, of ``width`` channels and twice as many at each; back up,
+    interpolated, beside what came down; last a convolution of ``features`` channels. A grid of 2 or 4 halves
+    the image before all that. ``channels``: of each level.
     """
 
     def __init__(self, *, depth: int, width: int, features: int, grid: int, norm: str) -> None:
@@ -46,11 +47,12 @@ class PlainUnet(nn.Module):
             wide, narrow = width * 2**level, width * 2 ** max(0, level - 1)
             self.up.append(nn.Sequential(convolution(2 * wide, wide, norm), convolution(wide, narrow, norm)))
         self.features = convolution(width, features, norm)
+        self.channels = (back, *[width * 2 ** max(0, level - 1) for level in reversed(range(1, depth))], features)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> list[Tensor]:
         """See the class."""
         for block in self.before:
             image = F.max_pool2d(block(image), 2)
@@ -59,14 +61,13 @@ class PlainUnet(nn.Module):
             image = block(image)
             beside.append(image)
             image = F.max_pool2d(image, 2)
-        image = self.middle(image)
+        levels = [self.middle(image)]
         for block in self.up:
-            image = block(torch.cat([F.interpolate(image, scale_factor=2.0, mode="nearest"), beside.pop()], dim=1))
-        found: Tensor = self.features(image)
-        return found
+            levels.append(block(torch.cat([twice_as_fine(levels[-1]), beside.pop()], dim=1)))
+        return [*levels[:-1], self.features(levels[-1])]
 
 
 def build(*, depth: int, width: int, features: int, grid: int, norm: str) -> Trunk:
     """The trunk, with random weights."""
     network = PlainUnet(depth=depth, width=width, features=features, grid=grid, norm=norm)
-    return Trunk(network, features, stride=grid * 2**depth, grid=grid)
+    return Trunk(network, network.channels, stride=grid * 2**depth, grid=grid)

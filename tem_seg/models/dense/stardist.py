@@ -20,8 +20,6 @@ from tem_seg.models.dense import star
 from tem_seg.models.dense.base import DenseModel, Trunk
 from tem_seg.models.dense.star_nms import Stars, survivors
 
-DISTANCE_WEIGHT = 0.25
-"""Of errors of distances beside object probability: with 1 they drown it."""
 GROUND_WEIGHT = 1e-4
 """Of distances on the ground, which tend to 0, beside those in particles; as in the package."""
 UNIT_PX = 8.0
@@ -48,8 +46,7 @@ class StarModel(DenseModel):
         self, trunk: Trunk, *, num_classes: int, rays: int, object_score: float, nms_overlap: float, max_instances: int
     ) -> None:  # fmt: skip
         super().__init__(trunk, 1 + rays + (num_classes if num_classes > 1 else 0))
-        if self.predictor.bias is not None:
-            nn.init.constant_(self.predictor.bias[1 : 1 + rays], START)
+        nn.init.constant_(self.predictor.bias[1 : 1 + rays], START)
         self.rays, self.object_score, self.nms_overlap = rays, object_score, nms_overlap
         self.max_instances = max_instances
 
@@ -70,7 +67,7 @@ class StarModel(DenseModel):
         ground = ((1 - objects) * reach.abs().mean(dim=1)).mean()
         found = {
             "loss_object": F.binary_cross_entropy_with_logits(said[:, 0], objects),
-            "loss_distance": DISTANCE_WEIGHT * (inside + GROUND_WEIGHT * ground),
+            "loss_distance": inside + GROUND_WEIGHT * ground,
         }
         if said.shape[1] > 1 + self.rays:
             wanted = torch.where(kinds > 0, kinds - 1, -100)  # ground has no class
