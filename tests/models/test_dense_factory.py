@@ -16,7 +16,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.models import checkpoint
 from tem_seg.models.dense import encoders
-from tem_seg.models.dense.base import standardised
+from tem_seg.models.dense.base import Levels, standardised
 from tem_seg.models.dense.factory import Dense, MultiresUnet, Stardist, Unet
 
 SIZE = (64, 64)
@@ -188,3 +188,16 @@ def test_a_constant_image_stays_finite_and_its_faint_noise_small() -> None:
     assert torch.equal(standardised(torch.full((1, 8, 8), 0.3)), torch.zeros(1, 8, 8))
     faint = 0.5 + 1e-4 * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
     assert float(standardised(faint).abs().max()) < 0.05
+
+
+def test_what_levels_say_adds_up_and_a_slope_goes_on() -> None:
+    """A distance that grows by 4 px a pixel of the coarse level grows by 1 px where it is four times as fine."""
+    model = Levels((1, 1, 2), 3)
+    assert model([torch.rand(1, 1, 4, 4), torch.rand(1, 1, 8, 8), torch.zeros(1, 2, 16, 16)]).unique().tolist() == [
+        -2.0
+    ]
+    coarse = 4.0 * torch.arange(4.0).expand(1, 1, 4, 4)
+    torch.nn.init.ones_(model.heads[0].weight)  # type: ignore[arg-type]
+    said = model([coarse, torch.zeros(1, 1, 8, 8), torch.zeros(1, 2, 16, 16)])
+    assert said.shape == (1, 3, 16, 16)
+    torch.testing.assert_close(said[0, 0, 5, 3:-3].diff(), torch.ones(9))

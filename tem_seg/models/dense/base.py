@@ -92,7 +92,7 @@ class DenseModel(SegmentationModel):
 
 
 def twice_as_fine(maps: Tensor) -> Tensor:
-    """(B, C, h, w) → (B, C, 2 h, 2 w), bilinear: what grows evenly across a map, as a distance does, goes on doing so."""
+    """(B, C, h, w) → (B, C, 2 h, 2 w), bilinear: what grows evenly across a map, as distances do, goes on doing so."""
     return F.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 

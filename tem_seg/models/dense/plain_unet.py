@@ -1,4 +1,4 @@
-"""The U-Net of the ``stardist`` package (csbdeep's ``unet_block``), layer for layer."""
+"""The U-Net of the ``stardist`` package (csbdeep's ``unet_block``), but interpolated on its way up, all levels seen."""
 
 from __future__ import annotations
 
