@@ -14,7 +14,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.data.coco import CocoDataset, ImageRecord
 from tem_seg.data.images import write_png
-from tem_seg.inference.classify import classify_images, probabilities, with_shapes
+from tem_seg.inference.classify import _outlines, classify_images, probabilities, with_shapes
 from tem_seg.models.classify.network import Look, ShapeClassifier, Training
 
 PLAIN = Training(mixup=0.0, randaugment_ops=0, randaugment_magnitude=9, smoothing=0.0, particles_per_crop=8)
@@ -89,6 +89,8 @@ def test_outlines_that_a_segmentation_found_are_shown(dataset: CocoDataset) -> N
     named = with_shapes(large_or_small(), dataset.categories, dataset.images[0], rows)
     assert [row["shape_predicted"] for row in named] == ["bright", "dark"]
     assert with_shapes(large_or_small(), dataset.categories, dataset.images[1], []) == []
+    nothing = [{"bbox": BOXES[0], "segmentation": rle.encode(np.zeros((60, 80), bool))}]
+    assert with_shapes(large_or_small(), dataset.categories, dataset.images[0], nothing)[0]["shape_predicted"] == "dark"
     with pytest.raises(UserError, match=r"model.outlines=true.*boxes alone"):
         with_shapes(large_or_small(), dataset.categories, dataset.images[0], [{"bbox": BOXES[0]}])
 
@@ -97,3 +99,13 @@ def test_a_turned_micrograph_has_the_same_class() -> None:
     model, pixels = bright_or_dark(particles=False), np.random.default_rng(0).random((40, 60))
     turned = probabilities(model, np.rot90(pixels), None)
     np.testing.assert_allclose(probabilities(model, pixels, None), turned, atol=1e-5)
+
+
+def test_a_found_outline_is_shown_as_an_annotated_one_is() -> None:
+    """From a crop around the mask, and from the mask in its frame: the same square."""
+    look = Look(particles=True, shown_px=(32,), particle_px=32, context=1.5, outlines=True)
+    mask = np.hypot(*(np.mgrid[:60, :80] - np.array([28, 40])[:, None, None] + 0.5)) < 11.3
+    x0, y0, x1, y1 = 28.0, 16.0, 52.0, 40.0
+    whole = look.masks(torch.from_numpy(mask)[None], torch.tensor([[x0, y0, x1, y1]]))
+    found = _outlines(look, [{"segmentation": rle.encode(mask)}], torch.tensor([[x0, y0, x1, y1]]))
+    torch.testing.assert_close(found, whole)
