@@ -151,4 +151,4 @@ def test_seeds_are_absolute_whatever_else_is_in_the_image() -> None:
     depth = np.zeros((1, 40, 80), np.float32)
     depth[0, 5:25, 5:25], depth[0, 5:25, 45:65] = 0.9, 0.3
     found = separated(np.full((1, 40, 80), 0.7, np.float32) * (depth > 0), depth[0], 0.5)
-    assert len(found.scores) == 1 and found.scores[0] == pytest.approx(0.7)
+    assert len(found.scores) == 1 and found.scores[0] == pytest.approx(0.7 * 0.9)

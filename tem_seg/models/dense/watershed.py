@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.ndimage import maximum
 from skimage.segmentation import watershed
 from torch import Tensor
 
@@ -36,7 +37,8 @@ class WatershedModel(DenseModel):
 
     A particle is where pixels are foreground with a probability of at least one half, around a place that is core to
     ``seed_level``: thresholds are absolute, so that an empty micrograph stays empty. Its score is its mean foreground
-    probability. min_area_px: smaller regions are dropped, px as shown.
+    probability times the most that a pixel of it is core: slivers between particles are foreground, but no core.
+    min_area_px: smaller regions are dropped, px as shown.
     """
 
     def __init__(
@@ -88,4 +90,6 @@ def separated(classes: NDArray[np.float32], core: NDArray[np.float32], seed_leve
     labels = watershed(-core, seeds, mask=inside).astype(np.int32)
     sums = np.stack([np.bincount(labels.ravel(), each.ravel(), minlength=count)[1:] for each in classes])
     areas = np.bincount(labels.ravel(), minlength=count)[1:]
-    return Regions(labels, soft, (sums.sum(axis=0) / areas).clip(0, 1).astype(np.float32), sums.argmax(axis=0))
+    deepest = maximum(core, labels, np.arange(1, count))
+    scores = (deepest * sums.sum(axis=0) / areas).clip(0, 1)
+    return Regions(labels, soft, scores.astype(np.float32), sums.argmax(axis=0))
