@@ -38,4 +38,4 @@ def test_what_comes_out_has_the_size_of_what_goes_in() -> None:
     trunk = build(4)
     with torch.no_grad():
         found = trunk.network.eval()(torch.zeros(2, 1, 48, 32))
-    assert found.shape == (2, trunk.channels, 48, 32) and trunk.stride == 16 and trunk.grid == 1
+    assert found.shape == (2, *trunk.channels, 48, 32) and trunk.stride == 16 and trunk.grid == 1
