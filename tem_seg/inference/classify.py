@@ -89,9 +89,8 @@ def _outlines(look: Look, particles: Sequence[dict[str, Any]], boxes: Tensor) ->
     squares = [torch.zeros(0, 1, look.particle_px, look.particle_px)]
     for each, box in zip(particles, boxes, strict=True):
         crop, x0, y0 = decode_crop(each["segmentation"])
-        mask = torch.from_numpy(
-            np.pad(crop, 1)
-        )  # what lies beyond the crop is not the particle; and a mask may be empty
+        # roi_align repeats what is at the edge, which must be ground, and crashes on an image of no pixels (empty mask)
+        mask = torch.from_numpy(np.pad(crop, 1))
         squares.append(look.masks(mask[None], (box - (box.new_tensor([x0, y0, x0, y0]) - 1))[None]))
     return torch.cat(squares)
 

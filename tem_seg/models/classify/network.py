@@ -24,7 +24,7 @@ from tem_seg.models.dense.base import masks_of
 GREY, SPREAD = 0.45, 0.225
 """Of micrographs in [0, 1]: what the network sees is centred and scaled by them (ImageNet's, of one channel)."""
 AT_ONCE = 256
-"""Particles that are looked at together."""
+"""Particles of a micrograph that are looked at together."""
 UNKNOWN = -1
 """The label of a crop without particles, from which nothing is learnt."""
 

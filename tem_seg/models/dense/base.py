@@ -127,14 +127,14 @@ class Levels(nn.Module):
         return said  # type: ignore[no-any-return]
 
 
-def standardised(images: Tensor) -> Tensor:
-    """Grey values of images (..., 1, H, W) → each with mean 0 and standard deviation 1.
+def standardised(image: Tensor) -> Tensor:
+    """Grey values of one image (1, H, W) → with mean 0 and standard deviation 1.
 
     Micrographs differ in contrast and in which side of it particles lie on. A network of every pixel, with batch norm
     over four of them, has to learn that before anything else (docs/results/2026-11-22-dense.md).
     """
-    spread, middle = torch.std_mean(images, dim=(-3, -2, -1), correction=0, keepdim=True)
-    return (images - middle) / spread.clamp(min=LEAST_SPREAD)
+    spread, middle = torch.std_mean(image, correction=0)
+    return (image - middle) / spread.clamp(min=LEAST_SPREAD)
 
 
 def masks_of(target: Target) -> NDArray[np.uint8]:
