@@ -115,7 +115,8 @@ def test_distances_are_compared_in_shares_of_a_particles_reach() -> None:
         logits[1:33] *= 1.1
         losses = Painted(logits).train()([torch.zeros(1, *SIZE)], [target])
         assert isinstance(losses, dict)
-        assert float(losses["loss_distance"]) == pytest.approx(0.1, rel=1e-3)
+        everywhere = float(((1 - maps[1]) * logits[1:33].mean(0)).mean()) * UNIT_PX
+        assert float(losses["loss_distance"]) == pytest.approx(0.1 + GROUND_WEIGHT * everywhere, rel=1e-4)
         assert float(losses["loss_object"]) == pytest.approx(entropy_of(maps[1]), abs=1e-3)
 
 
