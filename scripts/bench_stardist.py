@@ -19,6 +19,7 @@ from tem_seg.data.images import normalise, read_micrograph
 from tem_seg.inference.predict import Predictor
 from tem_seg.models.dense import star
 from tem_seg.models.dense.factory import Stardist
+from tem_seg.models.dense.stardist import UNIT_PX
 from tem_seg.training.fit import resolve_precision
 
 
@@ -50,7 +51,7 @@ def stardist(quick: bool) -> Iterator[str]:
 
 
 def _truth(dataset: CocoDataset, rays: int, grid: int) -> Tensor:
-    """(1, 1 + rays, h, w): logits of the object probability and distances of the annotated particles."""
+    """(1, 1 + rays, h, w): logits of the object probability and distances, in UNIT_PX, of the annotated particles."""
     image = dataset.images[0]
     labels = np.zeros((image.height, image.width), np.int32)
     for index, annotation in enumerate(dataset.annotations[image.id]):
@@ -61,4 +62,4 @@ def _truth(dataset: CocoDataset, rays: int, grid: int) -> Tensor:
     noise = rng.normal(0, 0.5, objects.shape) + 1e-3 * rng.random(objects.shape)
     reach = star.star_distances(labels, rays, grid) * (1 + 0.03 * rng.normal(size=(*objects.shape, 1)))
     logits = torch.logit(objects, 1e-4) + torch.from_numpy(noise).float()
-    return torch.cat([logits[None], torch.from_numpy(reach.astype(np.float32)).permute(2, 0, 1)])[None]
+    return torch.cat([logits[None], torch.from_numpy((reach / UNIT_PX).astype(np.float32)).permute(2, 0, 1)])[None]
