@@ -13,7 +13,7 @@ from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import Target
 from tem_seg.models.dense.base import Trunk
-from tem_seg.models.dense.stardist import GROUND_WEIGHT, UNIT_PX, StarModel
+from tem_seg.models.dense.stardist import GROUND_WEIGHT, UNIT_PX, StarModel, same_share
 
 SIZE = (64, 64)
 
@@ -101,8 +101,9 @@ def test_classes() -> None:
     found = seen(model)
     assert found.labels[np.argsort(found.boxes[:, 0])].tolist() == [1, 0]
     losses = model.train()([torch.zeros(1, *SIZE)], [target])
-    assert isinstance(losses, dict) and set(losses) == {"loss_object", "loss_distance", "loss_class"}
+    assert isinstance(losses, dict) and set(losses) == {"loss_object", "loss_distance", "loss_shape", "loss_class"}
     assert losses["loss_class"] < 0.01 and losses["loss_distance"] < 1e-4
+    assert losses["loss_shape"] == pytest.approx(0, abs=1e-5)
 
 
 def test_distances_are_compared_in_shares_of_a_particles_reach() -> None:
@@ -117,7 +118,21 @@ def test_distances_are_compared_in_shares_of_a_particles_reach() -> None:
         assert isinstance(losses, dict)
         everywhere = float(((1 - maps[1]) * logits[1:33].mean(0)).mean()) * UNIT_PX
         assert float(losses["loss_distance"]) == pytest.approx(0.1 + GROUND_WEIGHT * everywhere, rel=1e-4)
+        assert float(losses["loss_shape"]) == pytest.approx(1 - 1 / 1.1**2, rel=1e-3)
         assert float(losses["loss_object"]) == pytest.approx(entropy_of(maps[1]), abs=1e-3)
+
+
+def test_the_share_of_two_outlines_is_their_iou() -> None:
+    """Against shapely's, of outlines with so many corners that sectors are no coarser than triangles."""
+    angles = np.arange(720) * (np.pi / 360)
+    rod = np.minimum(30 / np.abs(np.cos(angles)).clip(1e-3), 8 / np.abs(np.sin(angles)).clip(1e-3))
+    said = 12 + 6 * np.sin(3 * angles)
+    outlines = [shapely.Polygon(np.stack([r * np.cos(angles), r * np.sin(angles)], axis=1)) for r in (rod, said)]
+    iou = shapely.area(shapely.intersection(*outlines)) / shapely.area(shapely.union(*outlines))
+    maps = [torch.from_numpy(each)[None, :, None, None] for each in (said, rod)]
+    assert float(same_share(*maps)) == pytest.approx(iou, abs=2e-3)
+    assert float(same_share(-maps[0], maps[1])) < 1e-5  # a negative distance reaches nowhere
+    assert float(same_share(0 * maps[0], 0 * maps[1])) == 1
 
 
 def entropy_of(shares: Tensor) -> float:

@@ -55,19 +55,23 @@ class StarModel(DenseModel):
         return partial(star.encode, rays=self.rays, grid=self.grid)
 
     def compare(self, said: Tensor, maps: Tensor) -> dict[str, Tensor]:
-        """loss_object as in the package, loss_distance, and loss_class where there are several.
+        """loss_object as in the package, loss_distance, loss_shape, and loss_class where there are several.
 
         loss_distance: as in the package the mean absolute error of distances, weighted by object probability, but in
         shares of the mean distance at that pixel. In px, as there, the few large particles have nearly all of it.
+        loss_shape: 1 - IoU of the two outlines, weighted likewise (after Xie et al., PolarMask, arXiv 1909.13226, but of
+        areas): the long distances of a rod are few of its rays, and most of it.
         """
         kinds, objects, distances = maps[:, 0].long(), maps[:, 1], maps[:, 2:]
         reach = said[:, 1 : 1 + self.rays] * UNIT_PX
         wrong = (reach - distances).abs().mean(dim=1) / distances.mean(dim=1).clamp(min=LEAST_REACH_PX)
         inside = (objects * wrong).mean() / objects.mean().clamp(min=1e-7)
         ground = ((1 - objects) * reach.abs().mean(dim=1)).mean()
+        unlike = 1 - same_share(reach, distances)
         found = {
             "loss_object": F.binary_cross_entropy_with_logits(said[:, 0], objects),
             "loss_distance": inside + GROUND_WEIGHT * ground,
+            "loss_shape": (objects * unlike).mean() / objects.mean().clamp(min=1e-7),
         }
         if said.shape[1] > 1 + self.rays:
             wanted = torch.where(kinds > 0, kinds - 1, -100)  # ground has no class
@@ -98,6 +102,17 @@ class StarModel(DenseModel):
         kinds = told[:, 1 + self.rays :]
         classes = kinds.argmax(axis=1) if kinds.shape[1] else np.zeros(len(told), np.int64)
         return Stars(places, radii), scores[:MOST_CLAIMS].cpu().numpy(), classes, crowded
+
+
+def same_share(reach: Tensor, true: Tensor) -> Tensor:
+    """Distances along the same rays (B, rays, h, w) px, as said and as they are → IoU of the two outlines (B, h, w).
+
+    Each ray stands for a sector of a circle. What is said to be negative reaches nowhere; 1 where neither does.
+    """
+    reach = reach.clamp(min=0)
+    both = torch.minimum(reach, true).square().sum(dim=1)
+    either = torch.maximum(reach, true).square().sum(dim=1)
+    return (both + SMALLEST_PX) / (either + SMALLEST_PX)
 
 
 def polygons_found(
