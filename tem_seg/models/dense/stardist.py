@@ -59,8 +59,8 @@ class StarModel(DenseModel):
 
         loss_distance: as in the package the mean absolute error of distances, weighted by object probability, but in
         shares of the mean distance at that pixel. In px, as there, the few large particles have nearly all of it.
-        loss_shape: 1 - IoU of the two outlines, weighted likewise (after Xie et al., PolarMask, arXiv 1909.13226, but of
-        areas): the long distances of a rod are few of its rays, and most of it.
+        loss_shape: 1 - IoU of the two outlines, weighted likewise (as Xie et al., PolarMask, arXiv 1909.13226, but
+        of areas): the long distances of a rod are few of its rays, and most of it.
         """
         kinds, objects, distances = maps[:, 0].long(), maps[:, 1], maps[:, 2:]
         reach = said[:, 1 : 1 + self.rays] * UNIT_PX
