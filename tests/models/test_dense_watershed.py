@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from dense_scenes import disc, target_of
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tem_seg.core.types import Prediction
 from tem_seg.data import rle
 from tem_seg.models.contract import Target
 from tem_seg.models.dense.base import Trunk
-from tem_seg.models.dense.watershed import WatershedModel, encode, separated
+from tem_seg.models.dense.watershed import WatershedModel, encode, seeds_of, separated
 
 SIZE = (64, 64)
 
@@ -71,6 +72,47 @@ def test_an_empty_micrograph_stays_empty() -> None:
     noise = torch.from_numpy(np.random.default_rng(0).normal(-2, 0.4, (2, 64, 64))).float()
     found = seen(noise)
     assert len(found) == 0 and found.boxes.shape == (0, 4) and found.masks == [] and not found.capped
+
+
+def cones(*tops: tuple[float, float, float, float], base: float = 0.0) -> NDArray[np.float32]:
+    """Core that falls evenly from each top (x, y, height, radius), where the higher one counts."""
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    core = np.full((64, 64), base)
+    for x, y, height, radius in tops:
+        core = np.maximum(core, height * (1 - np.hypot(columns - x, rows - y) / radius))
+    return core.astype(np.float32)
+
+
+def test_a_seed_with_a_neck_falls_into_its_parts_at_the_level_that_parts_them() -> None:
+    """By hand: three cones of height 1, 18 px apart, meet at 1 - 9 / 20 = 0.55; the top of a fourth is at 0.65."""
+    row = cones((14, 20, 1.0, 20.0), (32, 20, 1.0, 20.0), (50, 20, 1.0, 20.0))
+    count, seeds = seeds_of(row, 0.5)
+    assert count == 4 and {int(seeds[19, x]) for x in (13, 31, 49)} == {1, 2, 3}
+    assert seeds_of(row, 0.65)[0] == 4  # apart from the start
+    assert seeds_of(np.maximum(row, cones((32, 50, 0.65, 12.0))), 0.5)[0] == 5  # a low top, but nothing higher is near
+
+
+def test_a_convex_seed_stays_one_whatever_its_texture() -> None:
+    rows, columns = np.mgrid[:64, :64] + 0.5
+    disc_ = np.hypot(columns - 32, rows - 32) < 25
+    ripples = np.where(disc_, 0.75 + 0.2 * np.sin(columns / 2) * np.sin(rows / 2), 0).astype(np.float32)
+    assert seeds_of(ripples, 0.5)[0] == 2
+    neck = ripples.copy()
+    neck[20:44, 31:33] = np.minimum(neck[20:44, 31:33], 0.55)  # a furrow, but the whole is convex yet
+    assert seeds_of(neck, 0.5)[0] == 2
+
+
+def test_specks_are_no_parts() -> None:
+    """Of a dumbbell with a speck each of three pixels at one end and one of many at the other."""
+    core = np.zeros((64, 64), np.float32)
+    core[20:30, 10:20] = core[20:30, 44:54] = 0.55
+    core[24:26, 20:44] = 0.55
+    core[24, 12:15] = 0.95
+    core[22:28, 46:52] = 0.95
+    assert seeds_of(core, 0.5)[0] == 2
+    core[22:28, 12:18] = 0.95
+    assert seeds_of(core, 0.5)[0] == 3
+    assert seeds_of(np.zeros((8, 8), np.float32), 0.5)[0] == 1
 
 
 def test_foreground_without_a_deep_place_is_no_particle() -> None:

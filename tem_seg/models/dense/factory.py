@@ -80,7 +80,7 @@ class Dense(ABC):
 class Watershed(Dense):
     """A spec of a network whose pixels a watershed makes particles of."""
 
-    seed_level: float = 0.8
+    seed_level: float = 0.5
     """Core (0 at the border, 1 deep inside) from which a particle is told from its neighbour."""
     min_area_px: float = 8.0
     """Smaller regions are dropped, px as shown."""
