@@ -60,11 +60,20 @@ def _stage_table(stages: dict[str, dict[str, Any]]) -> Table | None:
     shared = [key for key in ("wall_s", "peak_memory_gb", "finished") if any(key in notes for notes in stages.values())]
     rows = []
     for name, notes in stages.items():
-        rest = "; ".join(f"{key.replace('_', ' ')} {cell(v).text}" for key, v in notes.items() if key not in shared)
+        rest = "; ".join(f"{key.replace('_', ' ')} {_words(v)}" for key, v in notes.items() if key not in shared)
         rows.append((cell(name), *(cell(notes.get(key)) for key in shared), cell(rest)))
     names = {"wall_s": "wall time (s)", "peak_memory_gb": "peak memory (GB)"}
     columns = ("stage", *(names.get(key, heading(key)) for key in shared), "notes")
     return Table("Stages in the order they ran.", columns, tuple(rows))
+
+
+def _words(value: Any) -> str:
+    """A note in one line: lists and mappings without the signs of a programming language."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(each)}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_words(each) for each in value)
+    return cell(value).text
 
 
 def _yaml(config: Any) -> str:

@@ -222,17 +222,18 @@ def _curves(curves: pd.DataFrame, names: list[str], label: str) -> Markup:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.yaxis.set_minor_formatter(minor_label)
-        axes.legend(ncols=2 if len(names) > 4 else 1)
+        _legend_above(axes, columns=2)
 
     steps = curves["step"].dropna()
     return chart(draw, f"{label.capitalize()} over {int(steps.max()):,} training steps: {', '.join(names)}", (4.0, 2.9))
 
 
-def _legend_above(axes: Axes) -> None:
+def _legend_above(axes: Axes, columns: int = 3) -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, borderpad=0, handlelength=1.6, columnspacing=1.2
-        )
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0, handlelength=1.6,
+            columnspacing=1.2,
+        )  # fmt: skip
 
 
 def minor_label(value: float, _: Any) -> str:

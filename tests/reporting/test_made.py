@@ -26,6 +26,15 @@ def test_everything_recorded_is_shown_once() -> None:
     ]
 
 
+def test_notes_of_several_values_read_as_words() -> None:
+    stages = {
+        "generate": {"data_sha256": {"test": "d0a1", "train": "fcd3"}, "red_flags": ["one", "two"], "images": 1200}
+    }
+    shown = made({"stages": stages}).stages
+    assert shown is not None
+    assert shown.rows[0][-1].text == "data sha256 test d0a1, train fcd3; red flags one, two; images 1,200"
+
+
 def test_nothing_recorded() -> None:
     shown = made({})
     assert (shown.command, shown.stages, shown.facts, shown.texts) == ("", None, {}, {})
