@@ -92,7 +92,9 @@ class Budget:
     """Micrographs to generate for each split; {} for a dataset that is read."""
     batch_size: int = MISSING
     crop_px: int = MISSING
-    """Where a profile's own do not suit the experiment (laptop: 4 crops of 320 px); left out they are the profile's."""
+    scales: list[float] = MISSING
+    """Where a profile's own do not suit the experiment (laptop: 4 crops of 320 px; study: looks at 0.4 and 1); left out
+    they are the profile's."""
 
 
 @dataclass
