@@ -65,13 +65,12 @@ class StarModel(DenseModel):
         kinds, objects, distances = maps[:, 0].long(), maps[:, 1], maps[:, 2:]
         reach = said[:, 1 : 1 + self.rays] * UNIT_PX
         wrong = (reach - distances).abs().mean(dim=1) / distances.mean(dim=1).clamp(min=LEAST_REACH_PX)
-        inside = (objects * wrong).mean() / objects.mean().clamp(min=1e-7)
+        weights = objects / objects.mean().clamp(min=1e-7)
         ground = ((1 - objects) * reach.abs().mean(dim=1)).mean()
-        unlike = 1 - same_share(reach, distances)
         found = {
             "loss_object": F.binary_cross_entropy_with_logits(said[:, 0], objects),
-            "loss_distance": inside + GROUND_WEIGHT * ground,
-            "loss_shape": (objects * unlike).mean() / objects.mean().clamp(min=1e-7),
+            "loss_distance": (weights * wrong).mean() + GROUND_WEIGHT * ground,
+            "loss_shape": (weights * (1 - same_share(reach, distances))).mean(),
         }
         if said.shape[1] > 1 + self.rays:
             wanted = torch.where(kinds > 0, kinds - 1, -100)  # ground has no class

@@ -121,7 +121,6 @@ def seeds_of(core: NDArray[np.float32], seed_level: float) -> tuple[int, NDArray
         areas = np.bincount(parts.ravel(), minlength=number)
         of[0] = areas[0] = 0
         large = areas >= np.maximum(LEAST_PART * np.bincount(of, areas, minlength=count)[of], LEAST_PART_PX)
-        large[0] = False
         several = np.flatnonzero(np.bincount(of[large], minlength=count) > 1)
         apart = np.zeros(count, bool)
         apart[several[~_convex(seeds, several)]] = True
