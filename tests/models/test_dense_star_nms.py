@@ -11,7 +11,7 @@ from dense_scenes import ellipses
 from numpy.typing import NDArray
 
 from tem_seg.models.dense import star
-from tem_seg.models.dense.star_nms import Stars, survivors
+from tem_seg.models.dense.star_nms import Stars, ious, survivors
 
 
 def claims(seed: int, count: int, size: int, grid: int, noise: float) -> tuple[Stars, NDArray[np.float64]]:
@@ -57,6 +57,23 @@ def test_what_remains_is_what_the_package_leaves(noise: float) -> None:
     assert ours.tolist() == sorted(kept.tolist())
     rounded = nms.non_maximum_suppression_sparse(stars.radii, scores, stars.centres, nms_thresh=0.5)[3]
     assert len(set(ours) & set(rounded)) >= 0.9 * max(len(ours), len(rounded))
+
+
+def test_ious_are_shapelys() -> None:
+    """Of pairs that overlap much, little and not at all; nearly, for it takes points of outlines alone."""
+    stars, _ = claims(5, 16, 100, 2, 0.2)
+    others = np.random.default_rng(0).permutation(len(stars.radii))
+    paired = Stars(stars.centres[others], stars.radii[others])
+    near = Stars(np.roll(stars.centres, 1, axis=0), np.roll(stars.radii, 1, axis=0))
+    for other in (near, paired):
+        one, two = (shapely.make_valid(shapely.polygons(each.corners())) for each in (stars, other))
+        true = shapely.area(shapely.intersection(one, two)) / shapely.area(shapely.union(one, two))
+        wrong = np.abs(ious(stars, other) - true)
+        assert np.mean(wrong) < 0.01 and np.quantile(wrong, 0.99) < 0.1
+        np.testing.assert_allclose(ious(stars, other), ious(other, stars), atol=0.2)
+    np.testing.assert_allclose(ious(stars, stars), 1, atol=1e-4)
+    nothing = Stars(np.zeros((0, 2)), np.zeros((0, 32)))
+    assert ious(nothing, nothing).shape == (0,)
 
 
 def test_areas_and_corners_of_a_square() -> None:

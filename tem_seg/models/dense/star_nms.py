@@ -74,6 +74,17 @@ def survivors(stars: Stars, overlap: float, spacing: float = 1.0) -> Index:
         standing |= _best_around(cells, open_)
 
 
+def ious(stars: Stars, others: Stars) -> Reals:
+    """IoU of each of P polygons with the other of its place (P,), 0 to 1; nearly: from twice as many points as rays."""
+    found = np.zeros(len(stars.radii))
+    for part in (slice(start, start + CHUNK) for start in range(0, len(found), CHUNK)):
+        one, other = (Stars(each.centres[part], each.radii[part]) for each in (stars, others))
+        areas = np.stack([one.areas(), other.areas()])
+        shared = np.minimum(_shared_nearly(one, other.corners())[0], areas.min(axis=0))
+        found[part] = shared / np.maximum(areas.sum(axis=0) - shared, np.finfo(np.float64).tiny)
+    return found
+
+
 def _best_around(cells: Index, among: Flags) -> Flags:
     """Which polygons (N,), in descending score, are the best of those ``among`` in the cells around theirs."""
     found = np.zeros(len(cells), bool)
@@ -92,6 +103,30 @@ def _area(points: NDArray[np.float32]) -> Reals:
     """Of closed lines (P, K, 2), signed (P,), px."""
     x, y = points[..., 0], points[..., 1]
     return np.asarray(0.5 * (x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1), np.float64)
+
+
+def _shared_nearly(hull: Stars, corners: Reals) -> tuple[Reals, Reals]:
+    """Area (P,) that each polygon ``hull`` and that of the corners (P, rays, 2) share, px, and from half the points.
+
+    Corners, and the middles of sides, that lie outside ``hull`` are drawn in along rays from its centre. Drawing in
+    every point of the outline would give the very area: it moves nothing across what they share.
+    """
+    rays = hull.radii.shape[1]
+    step = 2 * np.pi / rays
+    ends = (corners - hull.centres[:, None, ::-1]).astype(np.float32)
+    middles = (ends + np.roll(ends, -1, axis=1)) / 2
+    points = np.stack([ends, middles], axis=2).reshape(len(ends), 2 * rays, 2)
+    x, y = points[..., 0], points[..., 1]
+    turn = np.arctan2(y, x) * np.float32(1 / step)
+    ray = np.floor(turn)
+    past = (turn - ray) * np.float32(step)
+    place = ray.astype(np.int64) % rays + (np.arange(len(ends)) * rays)[:, None]
+    mine = hull.radii.astype(np.float32)
+    near, next_ = mine.ravel()[place], np.roll(mine, -1, axis=1).ravel()[place]
+    edge = near * next_ * np.float32(np.sin(step)) / (near * np.sin(past) + next_ * np.sin(np.float32(step) - past))
+    inward = np.minimum(1, edge / np.maximum(np.hypot(x, y), np.float32(1e-6)))
+    drawn = points * inward[..., None]
+    return _area(drawn), _area(drawn[:, ::2])
 
 
 class _Pool:
@@ -136,35 +171,12 @@ class _Pool:
         for part in np.split(near, range(CHUNK, len(near), CHUNK)):
             larger = self._areas[first[part]] >= self._areas[second[part]]
             hull, held = np.where(larger, [first[part], second[part]], [second[part], first[part]])
-            share, coarse = (each / smaller[part] for each in self._estimated(hull, held))
+            whole = Stars(self._stars.centres[hull], self._stars.radii[hull])
+            share, coarse = (each / smaller[part] for each in _shared_nearly(whole, self._corners[held]))
             same[part] = share > self._overlap + MARGIN
             rest = part[(np.abs(share - self._overlap) <= MARGIN) | (np.abs(share - coarse) > DOUBT)]
             same[rest] = self._shared(first[rest], second[rest]) > self._overlap * smaller[rest]
         return same
-
-    def _estimated(self, hull: Index, held: Index) -> tuple[Reals, Reals]:
-        """What each pair shares (P,), px, and from half the points; ``held`` is the smaller.
-
-        Its corners, and the middles of its sides, that lie outside ``hull`` are drawn in along rays from that one's
-        centre. Drawing in every point of
-        its outline would give the very area: it moves nothing across what they share.
-        """
-        rays = self._stars.radii.shape[1]
-        step = 2 * np.pi / rays
-        corners = (self._corners[held] - self._stars.centres[hull][:, None, ::-1]).astype(np.float32)
-        middles = (corners + np.roll(corners, -1, axis=1)) / 2
-        points = np.stack([corners, middles], axis=2).reshape(len(held), 2 * rays, 2)
-        x, y = points[..., 0], points[..., 1]
-        turn = np.arctan2(y, x) * np.float32(1 / step)
-        ray = np.floor(turn)
-        past = (turn - ray) * np.float32(step)
-        place = ray.astype(np.int64) % rays + (np.arange(len(hull)) * rays)[:, None]
-        mine = self._stars.radii[hull].astype(np.float32)
-        near, next_ = mine.ravel()[place], np.roll(mine, -1, axis=1).ravel()[place]
-        edge = near * next_ * np.float32(np.sin(step)) / (near * np.sin(past) + next_ * np.sin(np.float32(step) - past))
-        inward = np.minimum(1, edge / np.maximum(np.hypot(x, y), np.float32(1e-6)))
-        drawn = points * inward[..., None]
-        return _area(drawn), _area(drawn[:, ::2])
 
     def _shared(self, first: Index, second: Index) -> Reals:
         """Area that both of each pair (P,) cover, px; exact."""

@@ -18,7 +18,7 @@ from tem_seg.data.rle import column_pieces
 from tem_seg.models.contract import Target
 from tem_seg.models.dense import star
 from tem_seg.models.dense.base import DenseModel, Trunk
-from tem_seg.models.dense.star_nms import Stars, survivors
+from tem_seg.models.dense.star_nms import Stars, ious, survivors
 
 GROUND_WEIGHT = 1e-4
 """Of distances on the ground, which tend to 0, beside those in particles; as in the package."""
@@ -31,6 +31,8 @@ LEAST_REACH_PX = 4.0
 """Errors are relative to a particle's reach, but for smaller ones to this."""
 SMALLEST_PX = 1e-3
 """Of a distance."""
+WITNESSES, WITNESS_RAYS = (0.3, 0.6), 8
+"""A polygon's pixels at these shares of so many of its radii say whether it is right."""
 MOST_CLAIMS = 200_000
 """Pixels of one look that may each claim a particle, best first; more are a sign of a network that has not learned."""
 
@@ -79,14 +81,37 @@ class StarModel(DenseModel):
         return found
 
     def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
-        """As in the base. A particle's score is the object probability of the pixel that claims it."""
+        """As in the base. A particle's score is the object probability of the pixel that claims it, times how much
+        other pixels in it :meth:`agree <agreement>` about its outline."""
         stars, scores, classes, crowded = self.claims(said)
         kept = survivors(stars, self.nms_overlap, self.grid)
         capped = crowded or len(kept) > self.max_instances
         kept = kept[: self.max_instances]
+        scores = scores[kept] * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
+        order = np.argsort(-scores, kind="stable")
+        kept = kept[order]
         outlines = Stars(stars.centres[kept] + 0.5, stars.radii[kept]).corners()  # where pixels have their centres
         outlines *= [frame[1] / shown[1], frame[0] / shown[0]]
-        return polygons_found(outlines, scores[kept], classes[kept], frame, capped)
+        return polygons_found(outlines, scores[order], classes[kept], frame, capped)
+
+    def agreement(self, said: Tensor, stars: Stars) -> NDArray[np.float32]:
+        """Of polygons (N,), px as shown, how far what claims a particle in them claims the same: 0 to 1.
+
+        The mean IoU of a polygon with those that pixels in it claim, at :data:`WITNESSES` of its radii. Pixels of a
+        particle that was understood agree; those of a letter or of rough substrate each claim something else.
+        """
+        count = len(stars.radii)
+        points = _inner_points(stars)
+        cells = np.round(points.reshape(-1, 2) / self.grid).astype(np.int64)
+        inside = ((cells >= 0) & (cells < said.shape[1:])).all(axis=1)
+        owner, cells = np.repeat(np.arange(count), points.shape[1])[inside], cells[inside]
+        told = said[: 1 + self.rays].permute(1, 2, 0)[tuple(cells.T)].cpu()
+        claims = (torch.sigmoid(told[:, 0]) >= self.object_score).numpy()
+        owner, cells = owner[claims], cells[claims]
+        radii = np.maximum(told.numpy()[claims, 1:].astype(np.float64) * UNIT_PX, SMALLEST_PX)
+        same = ious(Stars(stars.centres[owner], stars.radii[owner]), Stars(cells * float(self.grid), radii))
+        asked = np.bincount(owner, minlength=count)
+        return (np.bincount(owner, same, count) / np.maximum(asked, 1)).astype(np.float32)
 
     def claims(self, said: Tensor) -> tuple[Stars, NDArray[np.float32], NDArray[np.int64], bool]:
         """All pixels that claim a particle, in descending score: polygons px as shown, scores, classes, and whether
@@ -101,6 +126,15 @@ class StarModel(DenseModel):
         kinds = told[:, 1 + self.rays :]
         classes = kinds.argmax(axis=1) if kinds.shape[1] else np.zeros(len(told), np.int64)
         return Stars(places, radii), scores[:MOST_CLAIMS].cpu().numpy(), classes, crowded
+
+
+def _inner_points(stars: Stars) -> NDArray[np.float64]:
+    """(N, points, 2) row, column px: at :data:`WITNESSES` of some radii of polygons."""
+    rays = stars.radii.shape[1]
+    chosen = np.arange(0, rays, max(1, rays // WITNESS_RAYS))
+    turns = chosen * (2 * np.pi / rays)
+    ways = stars.radii[:, chosen, None] * np.stack([np.sin(turns), np.cos(turns)], axis=1)
+    return np.asarray(stars.centres[:, None] + np.concatenate([share * ways for share in WITNESSES], axis=1))
 
 
 def same_share(reach: Tensor, true: Tensor) -> Tensor:
