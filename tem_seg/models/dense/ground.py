@@ -18,7 +18,10 @@ def depth_of(mask: NDArray[np.uint8]) -> Depth:
     """
     if mask.all():
         return depth_of(np.pad(mask, 1))[1:-1, 1:-1]
-    distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float64)
+    # Squares are whole numbers. OpenCV's roots of them differ in the last bit by where an array lies in memory, and a
+    # training from the same seed becomes another one within twenty steps.
+    distance = np.sqrt(np.rint(near * near))
     return np.asarray(distance / max(float(distance.max()), 1.0), np.float32)
 
 
