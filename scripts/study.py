@@ -101,15 +101,18 @@ def digest(overrides: list[str]) -> tuple[str, int]:
 
 
 def train(row: Row, extra: list[str], explore: bool) -> dict[str, Any]:
-    """One run; its figures on the validation part, and on the test split unless exploring."""
+    """One run; its figures on the validation part, and on the test split unless exploring.
+
+    Its folder bears the row's key: what was stopped goes on there, and studies side by side do not mix theirs up.
+    """
     from tem_seg.core import provenance
 
     key, steps = digest([*row.overrides(), *extra])
     stages = "stages=[generate,train]" if explore else "stages=[generate,train,predict,evaluate]"
-    command = [sys.executable, "-m", "tem_seg.run", *row.overrides(), *extra, stages]
-    subprocess.run(command, cwd=ROOT, check=True)
     outputs = Path(os.environ.get("TEM_SEG_OUTPUTS", ROOT / "outputs"))
-    folder = max((outputs / "runs" / row.experiment).iterdir(), key=lambda path: path.name)
+    folder = outputs / "runs" / row.experiment / f"{row.name}-{row.real_images}-seed{row.seed}-{key}"
+    command = [sys.executable, "-m", "tem_seg.run", *row.overrides(), *extra, stages, f"run_dir={folder}"]
+    subprocess.run(command, cwd=ROOT, check=True)
     seconds = sum(stage["wall_s"] for stage in json.loads((folder / "run.json").read_text())["stages"].values())
     figures = _curve_end(folder / "metrics.csv") if explore else _figures(folder / "metrics.json")
     return {

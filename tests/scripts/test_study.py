@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,33 @@ def test_the_table_is_appended_to(tmp_path: Path) -> None:
     assert [one["test_f1"] for one in study.lines(table)] == ["0.5", "0.7"]
     with table.open(newline="") as file:
         assert next(csv.reader(file)) == list(study.FIELDS)
+
+
+def test_a_rows_figures_are_read_where_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run of the same experiment that began later, by a study beside this one, is not taken for it."""
+    monkeypatch.setenv("TEM_SEG_OUTPUTS", str(tmp_path))
+    begun: list[Path] = []
+    real_run = subprocess.run
+
+    def run(command: list[str], **options: Any) -> Any:
+        if "tem_seg.run" not in command:  # git, which the commit is asked of
+            return real_run(command, **options)
+        folder = Path(next(part for part in command if part.startswith("run_dir=")).removeprefix("run_dir="))
+        begun.append(folder)
+        for path, f1 in ((folder, 0.5), (folder.parent / "z_later", 0.9)):
+            path.mkdir(parents=True, exist_ok=True)
+            figures = {"ap": f1, "ap50": f1, "f1": f1}
+            (path / "metrics.json").write_text(json.dumps({**figures, "splits": {"val": figures}}))
+            (path / "run.json").write_text(json.dumps({"stages": {"train": {"wall_s": 90.0}}}))
+        return None
+
+    monkeypatch.setattr(study.subprocess, "run", run)
+    real, mixed = [row for row in study.rows("utile_data_efficiency") if row.seed == 1][:2]
+    found = study.train(real, [], explore=False)
+    assert (found["test_f1"], found["val_ap"], found["minutes"]) == (0.5, 0.5, 1.5)
+    study.train(mixed, [], explore=False)
+    study.train(real, [], explore=False)
+    assert begun[0] == begun[2] != begun[1] and begun[0].parent == tmp_path / "runs" / "utile_data_efficiency"
 
 
 def test_the_summary_by_hand() -> None:
