@@ -56,6 +56,13 @@ class RunFiles:
         return {key: value for key, value in flattened(self.run.get("config") or {}).items() if not _is(key, NO_MATTER)}
 
     @property
+    def typed(self) -> dict[str, str]:
+        """What its command line set that may change a figure: key, or group of the configuration → value as typed."""
+        said = [part.lstrip("+").partition("=") for part in self.run.get("command") or [] if "=" in part]
+        told = {key: value for key, _, value in said if not _is(key, NO_MATTER) and not key.startswith("hydra")}
+        return _without_seeds(told)
+
+    @property
     def classifies(self) -> bool:
         """Whether its model names classes and finds no particles."""
         return classifies(self.metrics) or classifies(self.info)
@@ -87,7 +94,7 @@ def groups(runs: Sequence[RunFiles]) -> list[Group]:
         together.setdefault(run.experiment, {}).setdefault(settings, []).append(run)
     made: list[Group] = []
     for experiment, kinds in together.items():
-        names = _names(experiment, [_without_seeds(kind[0].settings) for kind in kinds.values()])
+        names = _names(experiment, [kind[0] for kind in kinds.values()])
         for name, kind in zip(names, kinds.values(), strict=True):
             made.append(Group(_letter(len(made)), name, tuple(kind)))
     return made
@@ -130,9 +137,20 @@ def _without_seeds(settings: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in settings.items() if key.rsplit(".", 1)[-1] != "seed"}
 
 
-def _names(experiment: str, kinds: Sequence[Mapping[str, str]]) -> list[str]:
+def _names(experiment: str, kinds: Sequence[RunFiles]) -> list[str]:
     """The experiment, and where there are several of it, what each sets that the others do not."""
-    return [f"{experiment}: {told}" if told else experiment for told in _told_apart(kinds)]
+    told = _typed_apart([kind.typed for kind in kinds])
+    told = told or _told_apart([_without_seeds(kind.settings) for kind in kinds])
+    return [f"{experiment}: {each}" if each else experiment for each in told]
+
+
+def _typed_apart(typed: Sequence[Mapping[str, str]]) -> list[str]:
+    """Of each what its command line sets otherwise (model=mask_rcnn, not the class that this makes); [] where that
+    does not tell all apart."""
+    everywhere = [key for key in typed[0] if all(key in each for each in typed)]
+    shown = _telling([key for key in everywhere if len({each[key] for each in typed}) > 1], typed)
+    told = [", ".join(f"{key}={value_text(each[key])}" for key in shown) for each in typed]
+    return told if len(set(told)) == len(told) else []
 
 
 def _told_apart(kinds: Sequence[Mapping[str, str]]) -> list[str]:

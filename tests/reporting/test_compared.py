@@ -92,3 +92,18 @@ def test_models_of_one_class_are_told_apart_among_themselves() -> None:
               {"_target_": "tem_seg.Unet", "depth": 18}]  # fmt: skip
     names = [group.name for group in groups([run_of(model=model) for model in models])]
     assert names == ["gold: model=Rcnn, depth=18", "gold: model=Rcnn, depth=16", "gold: model=Unet"]
+
+
+def test_what_was_typed_names_them() -> None:
+    """model=mask_rcnn, as its user knows it; where that does not tell all apart, settings do."""
+    line = ["python", "-m", "tem_seg.run", "experiment=gold", "paths.outputs=x", "hydra/launcher=slurm", "seed=3"]
+    models = {"mask_rcnn": {"_target_": "tem_seg.Rcnn", "masks": True}, "unet": {"_target_": "tem_seg.Unet"}}
+    runs = [run_of(model=model) for model in models.values()]
+    for run, name in zip(runs, models, strict=True):
+        run.run["command"] = [*line, f"model={name}", f"run_dir=/{name}"]
+    assert [group.name for group in groups(runs)] == ["gold: model=mask_rcnn", "gold: model=unet"]
+    runs.append(run_of(model=models["unet"], lr=0.3))
+    runs[-1].run["command"] = [*line, "model=unet"]
+    assert [group.name.split(",")[0] for group in groups(runs)] == [
+        "gold: model=Rcnn", "gold: model=Unet", "gold: model=Unet",
+    ]  # fmt: skip
