@@ -176,7 +176,7 @@ class Train:
     validate_every: int = MISSING
     batch_size: int = 4
     warmup_steps: int = 200
-    """Linear warm-up, then a half cosine to zero."""
+    """Linear warm-up, at most half of the steps, then a half cosine to zero."""
     clip_norm: float = 10.0
     """Gradients are scaled down to this norm."""
     ema_decay: float = 0.998

@@ -75,7 +75,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
         model,
         optimizer=partial(instantiate(cfg.optimizer, _partial_=True)),
         steps=cfg.train.steps,
-        warmup_steps=cfg.train.warmup_steps,
+        warmup_steps=warmup_taken(cfg.train.steps, cfg.train.warmup_steps),
         clip_norm=cfg.train.clip_norm,
         seed=cfg.seed,
         scorers={
@@ -89,6 +89,14 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
             "trainable_m": round(trained, 2), "threads": torch.get_num_threads(),
             "processes": cfg.trainer.devices * cfg.trainer.nodes,
             "micrographs": _amount(training, len(data.training))}  # fmt: skip
+
+
+def warmup_taken(steps: int, asked: int) -> int:
+    """Steps of warm-up: at most half of the training, and said where that is fewer than asked for."""
+    most = -(-steps // 2)
+    if asked > most:
+        print(f"  warm-up takes {most} steps, half of the training, and not train.warmup_steps={asked}", flush=True)
+    return min(asked, most)
 
 
 def _amount(training: CocoDataset | RecipeStream, samples: int) -> str:
