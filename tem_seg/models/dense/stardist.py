@@ -81,13 +81,14 @@ class StarModel(DenseModel):
         return found
 
     def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
-        """As in the base. A particle's score is the object probability of the pixel that claims it, times how much
-        other pixels in it :meth:`agree <agreement>` about its outline."""
+        """As in the base. A particle's score is how much pixels in it :meth:`agree <agreement>` about its outline,
+        times the root of the object probability of the pixel that claims it, low wherever a network is unsure how
+        deep a pixel lies."""
         stars, scores, classes, crowded = self.claims(said)
         kept = survivors(stars, self.nms_overlap, self.grid)
         capped = crowded or len(kept) > self.max_instances
         kept = kept[: self.max_instances]
-        scores = scores[kept] * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
+        scores = np.sqrt(scores[kept]) * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
         order = np.argsort(-scores, kind="stable")
         kept = kept[order]
         outlines = Stars(stars.centres[kept] + 0.5, stars.radii[kept]).corners()  # where pixels have their centres
