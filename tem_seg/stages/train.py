@@ -30,7 +30,7 @@ from tem_seg.training.callbacks import EndEarly
 from tem_seg.training.datamodule import TrainingData
 from tem_seg.training.dataset import CropPolicy, TrainingSet
 from tem_seg.training.fit import FitOptions, fit, last_checkpoint, resolve_precision
-from tem_seg.training.module import Scorer, TrainingModule
+from tem_seg.training.module import Scorer, TrainingModule, most_warmup
 
 Show = Callable[[CocoDataset, list[dict[str, Any]]], None]
 """Takes a dataset and what was predicted in it."""
@@ -92,8 +92,8 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
 
 
 def warmup_taken(steps: int, asked: int) -> int:
-    """Steps of warm-up: at most half of the training, and said where that is fewer than asked for."""
-    most = -(-steps // 2)
+    """Steps of warm-up, and a word where they are fewer than asked for."""
+    most = most_warmup(steps)
     if asked > most:
         print(f"  warm-up takes {most} steps, half of the training, and not train.warmup_steps={asked}", flush=True)
     return min(asked, most)

@@ -27,9 +27,15 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     return [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
 
 
+def most_warmup(steps: int) -> int:
+    """Steps of warm-up that a training may have: half of it."""
+    return -(-steps // 2)
+
+
 def learning_rate_factor(steps: int, warmup_steps: int) -> Callable[[int], float]:
     """Step → factor of the base rate: linear warm-up from 1 %, then half a cosine to zero."""
-    warmup = min(max(warmup_steps / steps, 1e-6), 0.5)
+    warmup = min(warmup_steps, most_warmup(steps)) / steps
+    warmup = min(max(warmup, 1e-6), 1 - 1e-6)  # neither part may be empty
     schedule = CompositeParamScheduler(
         [LinearParamScheduler(0.01, 1.0), CosineParamScheduler(1.0, 0.0)],
         [warmup, 1 - warmup],

@@ -109,8 +109,8 @@ class StarModel(DenseModel):
         told = said[: 1 + self.rays].permute(1, 2, 0)[tuple(cells.T)].cpu()
         claims = (torch.sigmoid(told[:, 0]) >= self.object_score).numpy()
         owner, cells = owner[claims], cells[claims]
-        radii = np.maximum(told.numpy()[claims, 1:].astype(np.float64) * UNIT_PX, SMALLEST_PX)
-        same = ious(Stars(stars.centres[owner], stars.radii[owner]), Stars(cells * float(self.grid), radii))
+        claimed = self._stars(cells, told.numpy()[claims, 1:])
+        same = ious(Stars(stars.centres[owner], stars.radii[owner]), claimed)
         asked = np.bincount(owner, minlength=count)
         return (np.bincount(owner, same, count) / np.maximum(asked, 1)).astype(np.float32)
 
@@ -122,20 +122,24 @@ class StarModel(DenseModel):
         scores, order = objects[claims].sort(descending=True, stable=True)
         claims, crowded = claims[order][:MOST_CLAIMS], len(claims) > MOST_CLAIMS
         told = said.flatten(1)[:, claims].T.cpu().numpy()
-        places = np.stack(np.divmod(claims.cpu().numpy(), said.shape[2]), axis=1).astype(np.float64) * self.grid
-        radii = np.maximum(told[:, 1 : 1 + self.rays].astype(np.float64) * UNIT_PX, SMALLEST_PX)
+        cells = np.stack(np.divmod(claims.cpu().numpy(), said.shape[2]), axis=1)
         kinds = told[:, 1 + self.rays :]
         classes = kinds.argmax(axis=1) if kinds.shape[1] else np.zeros(len(told), np.int64)
-        return Stars(places, radii), scores[:MOST_CLAIMS].cpu().numpy(), classes, crowded
+        stars = self._stars(cells, told[:, 1 : 1 + self.rays])
+        return stars, scores[:MOST_CLAIMS].cpu().numpy(), classes, crowded
+
+    def _stars(self, cells: NDArray[np.int64], reach: NDArray[np.float32]) -> Stars:
+        """What pixels of the grid (N, 2) row, column claim that say ``reach`` (N, rays), in the network's units."""
+        radii = np.maximum(reach.astype(np.float64) * UNIT_PX, SMALLEST_PX)
+        return Stars(cells.astype(np.float64) * self.grid, radii)
 
 
 def _inner_points(stars: Stars) -> NDArray[np.float64]:
     """(N, points, 2) row, column px: at :data:`WITNESSES` of some radii of polygons."""
-    rays = stars.radii.shape[1]
-    chosen = np.arange(0, rays, max(1, rays // WITNESS_RAYS))
-    turns = chosen * (2 * np.pi / rays)
-    ways = stars.radii[:, chosen, None] * np.stack([np.sin(turns), np.cos(turns)], axis=1)
-    return np.asarray(stars.centres[:, None] + np.concatenate([share * ways for share in WITNESSES], axis=1))
+    every = max(1, stars.radii.shape[1] // WITNESS_RAYS)
+    centres = stars.centres[:, None]
+    ways = stars.corners()[:, ::every, ::-1] - centres
+    return np.asarray(centres + np.concatenate([share * ways for share in WITNESSES], axis=1))
 
 
 def same_share(reach: Tensor, true: Tensor) -> Tensor:
