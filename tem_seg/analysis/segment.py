@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,20 +15,17 @@ from tem_seg.data.digest import file_digest
 from tem_seg.data.images import normalise
 from tem_seg.data.results import to_results
 from tem_seg.evaluation.calibration import Fit, applied
-from tem_seg.inference.predict import Predictor
+from tem_seg.inference.predict import CONFIDENT, Predictor, cap_cost
 from tem_seg.inference.scales import SURE
 from tem_seg.models import checkpoint, restore
-from tem_seg.models.contract import SegmentationModel
 from tem_seg.models.precision import fast_bfloat16
 
-CONFIDENCE = 0.5
 TILE_PX, OVERLAP_PX = 2048, 256
 """As the predict stage has them (conf/, ``prediction``)."""
 CAPS = (1000, 2000, 4000, 8000)
 """Particles that a look may return; the next where the one before may have cost some."""
 WHOLE = 1_000_000
 """Of a micrograph of any number of tiles: no cap."""
-Build = Callable[[int], SegmentationModel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ class Segmenter:
     min_score: from which a particle counts, and why that one (score_source). identity: what its results depend on.
     """
 
-    model: Build
+    model: restore.Build
     predictor: Predictor
     categories: list[str]
     calibration: dict[str, Any]
@@ -62,13 +57,10 @@ class Segmenter:
             if not found.capped:
                 break
             more = self.predictor(self.model(cap), shown)
-            if self._counting(more) <= self._counting(found):
+            if not cap_cost(found, more, self.min_score):
                 return replace(found, capped=False)
             found = more
         return found
-
-    def _counting(self, found: Prediction) -> int:
-        return int((found.scores >= self.min_score).sum())
 
 
 def load(name: str, min_score: float | None = None, magnification: float | None = None) -> Segmenter:
@@ -90,23 +82,13 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
         scales=(magnification or 1.0,), find_scale=finds, min_score=seen, max_instances=WHOLE, tile_px=TILE_PX,
         overlap_px=OVERLAP_PX, precision=torch.bfloat16 if fast_bfloat16() else torch.float32,
     )  # fmt: skip
-    model = _builder(restore.factory_of(path, about, min_score=seen))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = restore.builder(restore.factory_of(path, about, min_score=seen), device)
     model(CAPS[0])  # what is wrong with a checkpoint is told now
     plain = {"magnification": "found" if finds else look.scales[0], "min_score": score, "tile_px": TILE_PX,
              "overlap_px": OVERLAP_PX, "precision": str(look.precision)}  # fmt: skip
     identity = {"sha256": file_digest(path), "prediction": plain}
     return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
-
-
-def _builder(factory: Any) -> Build:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    @lru_cache(maxsize=2)
-    def build(cap: int) -> SegmentationModel:
-        model: SegmentationModel = replace(factory, max_instances=cap).build()
-        return model.eval().to(device)
-
-    return build
 
 
 def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[float, str]:
@@ -117,5 +99,5 @@ def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[f
         return float(about["counting_score"]), "calibrated on validation, in the checkpoint"
     known = about.get("calibration") or {}
     if known.get("temperature") is not None:
-        return Fit(known["temperature"], known["bias"]).score(CONFIDENCE), f"confidence {CONFIDENCE:g}, calibrated"
-    return CONFIDENCE, f"score {CONFIDENCE:g}: the checkpoint carries no calibration"
+        return Fit(known["temperature"], known["bias"]).score(CONFIDENT), f"confidence {CONFIDENT:g}, calibrated"
+    return CONFIDENT, f"score {CONFIDENT:g}: the checkpoint carries no calibration"

@@ -37,6 +37,8 @@ VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
 
 See = Callable[[NDArray[np.float32]], Prediction]
 """Pixels (H, W) in [0, 1], normalised as in training → what is seen in them."""
+CONFIDENT = 0.5
+"""The score from which a particle counts where no other one is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,24 @@ def _within(prediction: Prediction, classes: int) -> Prediction:
     """Labels that the dataset has; a model of more classes (class-agnostic evaluation) calls the others class 0."""
     labels = np.where(prediction.labels < classes, prediction.labels, 0)
     return dataclasses.replace(prediction, labels=labels)
+
+
+def cap_cost(found: Prediction, more: Prediction, score: float) -> bool:
+    """Whether a look with a larger cap (more) holds more particles of at least a score than one that reached its own.
+
+    Proposals are capped before the heads judge them: what was dropped may be the parts and repetitions of particles
+    that were found.
+    """
+    return int((more.scores >= score).sum()) > int((found.scores >= score).sum())
+
+
+def confirmed(see: Callable[[int], See], score: float, pixels: NDArray[np.float32]) -> Prediction:
+    """What is seen, ``capped`` only where twice as many would show more of at least a score. see: of a factor to all
+    caps."""
+    found = see(1)(pixels)
+    if found.capped and not cap_cost(found, see(2)(pixels), score):
+        return dataclasses.replace(found, capped=False)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tem_seg.core.errors import UserError
 from tem_seg.models import checkpoint
+from tem_seg.models.contract import SegmentationModel
 
+Build = Callable[[int], SegmentationModel]
+"""The most particles that a model may return → the model, ready to predict."""
 FACTORIES = {
     "rcnn": "tem_seg.models.rcnn.Rcnn",
     "unet": "tem_seg.models.dense.factory.Unet",
@@ -45,3 +52,14 @@ def as_saved(kind: type[Any], path: Path, about: dict[str, Any], **changes: Any)
     known = {field.name: about[field.name] for field in fields(kind) if field.name in about}
     own = {"weights": str(path), "num_classes": len(about["categories"]), "freeze": ()}
     return kind(**known | own | changes)
+
+
+def builder(factory: Any, device: torch.device) -> Build:
+    """What builds a factory's model with any cap; the last two models are kept."""
+
+    @lru_cache(maxsize=2)
+    def build(cap: int) -> SegmentationModel:
+        model: SegmentationModel = replace(factory, max_instances=cap).build()
+        return model.eval().to(device)
+
+    return build

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tem_seg.data.coco import CocoDataset
 from tem_seg.data.results import classifies
 from tem_seg.inference.classify import classify_images
 from tem_seg.inference.ensemble import Ensemble
-from tem_seg.inference.predict import Predicted, Predictor, images_seen
+from tem_seg.inference.predict import CONFIDENT, Predicted, Predictor, See, confirmed, images_seen
 from tem_seg.models import checkpoint, restore
 from tem_seg.models.classify.network import ShapeClassifier
 from tem_seg.models.contract import SegmentationModel
@@ -49,11 +49,21 @@ class Ready:
         return {"parameters_m": round(parameters / 1e6, 2), "weights_mb": round(weights_mb, 2)}
 
 
-def alone(model: SegmentationModel, about: dict[str, Any], path: Path | None, look: Predictor) -> Ready:
-    """One model. path: its checkpoint, None for one that has nothing to learn."""
+def model_cap(cfg: DictConfig) -> int:
+    """The most particles that a model returns of what it is shown."""
+    return int(cfg.prediction.tile_instances or cfg.max_instances)
+
+
+def alone(build: restore.Build, cap: int, about: dict[str, Any], path: Path | None, look: Predictor) -> Ready:
+    """One model, of a cap. path: its checkpoint, None for one that has nothing to learn."""
+    model = build(cap)
+
+    def see(room: int) -> See:
+        return partial(replace(look, max_instances=room * look.max_instances), build(room * cap))
+
     named = str(path) if path else None
     known = {"checkpoint": named, "backend": about["backend"], "model_categories": about["categories"]} | _task(about)
-    find: Finder = partial(images_seen, partial(look, model.eval()))
+    find: Finder = partial(images_seen, partial(confirmed, see, about.get("counting_score") or CONFIDENT))
     if isinstance(model, ShapeClassifier):
         find = partial(classify_images, model, precision=look.precision)
     identity = {"modified": path.stat().st_mtime_ns if path else None, "look": repr(look)}
@@ -70,14 +80,19 @@ def _task(about: dict[str, Any]) -> dict[str, Any]:
 def together(cfg: DictConfig, precision: str) -> Ready:
     """The ensemble that ``prediction.ensemble`` names, each member in its own way of looking."""
     paths, abouts = members(list(cfg.prediction.ensemble))
-    cap, least = cfg.prediction.tile_instances or cfg.max_instances, cfg.prediction.min_score
-    place = device(cfg.trainer.accelerator)
-    models: list[SegmentationModel] = [
-        restore.factory_of(path, about, max_instances=cap, min_score=least).build().eval().to(place)
+    merge_iou = cfg.prediction.merge_iou
+    cap, least, place = model_cap(cfg), cfg.prediction.min_score, device(cfg.trainer.accelerator)
+    builders = [
+        restore.builder(restore.factory_of(path, about, min_score=least), place)
         for path, about in zip(paths, abouts, strict=True)
     ]
     looks = [common.predictor(cfg, precision, about) for about in abouts]
-    see = Ensemble(tuple(models), tuple(looks), cfg.prediction.merge_iou, least, cfg.max_instances)
+
+    def see(room: int) -> See:
+        most = room * cfg.max_instances
+        models = tuple(build(room * cap) for build in builders)
+        return Ensemble(models, tuple(replace(look, max_instances=most) for look in looks), merge_iou, least, most)
+
     backends = dict.fromkeys(str(about["backend"]) for about in abouts)
     categories = abouts[0]["categories"]
     known = {
@@ -85,7 +100,8 @@ def together(cfg: DictConfig, precision: str) -> Ready:
         "model_categories": categories,
     }  # fmt: skip
     identity = {"modified": [path.stat().st_mtime_ns for path in paths], "look": [repr(look) for look in looks]}
-    return Ready(partial(images_seen, see), looks[0], categories, known, identity, models)
+    find: Finder = partial(images_seen, partial(confirmed, see, CONFIDENT))
+    return Ready(find, looks[0], categories, known, identity, [build(cap) for build in builders])
 
 
 def members(names: Sequence[str]) -> tuple[list[Path], list[dict[str, Any]]]:

@@ -16,7 +16,6 @@ from tem_seg.data.results_writer import ResultsWriter
 from tem_seg.inference.classify import with_shapes
 from tem_seg.inference.predict import Predicted, Predictor, prediction_info
 from tem_seg.models import checkpoint, restore
-from tem_seg.models.contract import SegmentationModel
 from tem_seg.stages import common, members
 from tem_seg.stages.common import PREDICTION_FILES
 from tem_seg.stages.members import Ready
@@ -45,9 +44,9 @@ def run(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 def _own(cfg: DictConfig, run_dir: Path, precision: str) -> Ready:
     """The run's model, with the calibration that its weights carry."""
-    model, about, path = _model(cfg, run_dir)
+    build, about, path = _model(cfg, run_dir)
     look = common.predictor(cfg, precision, about)
-    ready = members.alone(model, about, path, look)
+    ready = members.alone(build, members.model_cap(cfg), about, path, look)
     return replace(ready, known=ready.known | _carried(about, look))
 
 
@@ -111,15 +110,15 @@ def _check_classes(known: list[str], wanted: list[str], class_agnostic: bool) ->
         )
 
 
-def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str, Any], Path | None]:
-    """The run's own model; without a training in this run, the checkpoint that model.weights names.
+def _model(cfg: DictConfig, run_dir: Path) -> tuple[restore.Build, dict[str, Any], Path | None]:
+    """The run's own model, of a cap; without a training in this run, the checkpoint that model.weights names.
 
     A model that has nothing to learn has no checkpoint (None) and knows one class, whatever it is called.
     """
-    cap = cfg.prediction.tile_instances or cfg.max_instances
-    ready = common.model_factory(cfg, ["particle"], max_instances=cap)
+    place = device(cfg.trainer.accelerator)
+    ready = common.model_factory(cfg, ["particle"])
     if not common.trains(ready):
-        return ready.build().eval(), ready.about() | {"categories": _only_class(cfg, run_dir)}, None
+        return restore.builder(ready, place), ready.about() | {"categories": _only_class(cfg, run_dir)}, None
     path = last_checkpoint(run_dir / "checkpoints")
     if path is None:
         path = checkpoint.path_of(str(cfg.model.weights))
@@ -131,9 +130,8 @@ def _model(cfg: DictConfig, run_dir: Path) -> tuple[SegmentationModel, dict[str,
     about = restore.about_of(path)
     categories = about["categories"]
     # the back end that was recorded: the weights belong to it
-    factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"], max_instances=cap)
-    model: SegmentationModel = factory.build()
-    return model.eval().to(device(cfg.trainer.accelerator)), about, path
+    factory = common.model_factory(cfg, categories, weights=str(path), backend=about["backend"])
+    return restore.builder(factory, place), about, path
 
 
 def _only_class(cfg: DictConfig, run_dir: Path) -> list[str]:

@@ -30,7 +30,15 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.data import coco
 from tem_seg.data.images import write_png
-from tem_seg.inference.predict import SMALLEST_SIDE_PX, VIEWS, Predictor, predict_dataset, predict_images
+from tem_seg.inference.predict import (
+    SMALLEST_SIDE_PX,
+    VIEWS,
+    Predictor,
+    See,
+    confirmed,
+    predict_dataset,
+    predict_images,
+)
 from tem_seg.inference.scales import sizes_px
 
 # ------------------------------------------------------------------------------------------------- magnification
@@ -184,6 +192,30 @@ def test_results_of_a_dataset(dataset: coco.CocoDataset) -> None:
     assert info["categories"] == ["rod", "cube"] and info["max_instances"] == 77
     assert info["capped_image_ids"] == [10, 11] and info["seconds_per_image"] > 0
     assert len(info["red_flags"]) == 1 and "(max_instances = 77) in 2 images (10, 11)" in info["red_flags"][0]
+
+
+@pytest.mark.parametrize(
+    ("capped", "scores_with_room", "rooms", "told"),
+    [
+        (False, (0.9, 0.8), [1], False),
+        (True, (0.9,), [1, 2], False),  # places were dropped, no particle
+        (True, (0.9, 0.49), [1, 2], False),  # what comes to light does not count
+        (True, (0.9, 0.5), [1, 2], True),
+    ],
+)
+def test_a_cap_is_confirmed_by_what_it_cost(
+    capped: bool, scores_with_room: tuple[float, ...], rooms: list[int], told: bool
+) -> None:
+    asked = []
+
+    def see(room: int) -> See:
+        asked.append(room)
+        scores = (0.9,) if room == 1 else scores_with_room
+        return lambda pixels: found(*((20 * k, 0, 10, s, 0) for k, s in enumerate(scores)), capped=capped)
+
+    seen = confirmed(see, 0.5, GREY)
+    assert ids(seen) == [(0.9, 0)], "the first look is what is kept"
+    assert (asked, seen.capped) == (rooms, told)
 
 
 def test_a_constant_micrograph_is_shown_as_zeros(dataset: coco.CocoDataset) -> None:

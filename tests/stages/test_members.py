@@ -23,7 +23,7 @@ from tem_seg.models.dense.base import DenseModel
 from tem_seg.models.dense.factory import MultiresUnet, Stardist
 from tem_seg.models.dense.stardist import StarModel
 from tem_seg.models.rcnn import Rcnn
-from tem_seg.stages import measure, members, predict
+from tem_seg.stages import common, measure, members, predict
 
 FAMILIES = {
     "multires": lambda **known: MultiresUnet(width=4, **known),
@@ -68,6 +68,27 @@ def test_members_of_other_families_and_grids(tmp_path: Path) -> None:
     assert ready.known["ensemble"] == list(map(str, paths)) and ready.known["backend"] == "torch"
     sizes = [sum(weight.numel() for weight in model.parameters()) for model in ready.models]
     assert ready.size["parameters_m"] == round(sum(sizes) / 1e6, 2) and ready.size["weights_mb"] > 0
+
+
+@pytest.mark.parametrize(("counts", "told"), [(0.0, True), (1.1, False)])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_cap_is_a_flag_only_where_twice_as_many_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counts: float, told: bool, together: bool
+) -> None:
+    """A network with random weights sees more than three particles; from which score they count is what differs."""
+    monkeypatch.setattr(members, "CONFIDENT", counts)
+    paths = [saved(tmp_path, "grid2", seed) for seed in (0, 1)]
+    if together:
+        ready = members.together(config(paths, "max_instances=3"), "32-true")
+    else:
+        about = restore.about_of(paths[0])
+        cfg = config(None, "max_instances=3")
+        build = restore.builder(restore.factory_of(paths[0], about), torch.device("cpu"))
+        ready = members.alone(build, 3, about, paths[0], common.predictor(cfg, "32-true", about))
+    cv2.imwrite(str(tmp_path / "one.png"), np.random.default_rng(0).integers(0, 255, (64, 96), np.uint8))
+    one = CocoDataset(tmp_path, [ImageRecord(1, tmp_path / "one.png", 64, 96)], ["particle"], [1], {1: []})
+    (found,) = ready.find(one)
+    assert len(found.rows) == 3 and found.capped == told
 
 
 def test_a_restored_model_is_the_one_that_was_saved(tmp_path: Path) -> None:
