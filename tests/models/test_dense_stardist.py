@@ -88,6 +88,38 @@ def test_agreement_is_the_mean_iou_of_what_its_witnesses_claim() -> None:
     assert model.agreement(wrong, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).shape == (0,)
 
 
+def rod(size: tuple[int, int], y: float, x: float, long: float, wide: float) -> np.ndarray:
+    """Lying, with its long side along x, px."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    return ((np.abs(columns - x) <= long / 2) & (np.abs(rows - y) <= wide / 2)).astype(np.uint8)
+
+
+def test_rays_end_where_pixels_halfway_say() -> None:
+    """By hand: a rod of 48 × 8 px whose middle takes itself for a disc of 20 px, while pixels near the tips know."""
+    mask = rod(SIZE, 32, 32, 48, 8)
+    model = Painted(truth_of(target_of([mask])))
+    middle = Stars(np.array([[32.0, 32.0]]), np.full((1, 32), 20.0))
+    followed = model.followed(model.logits, middle).radii[0]
+    np.testing.assert_allclose(followed[[0, 16]], 24, atol=1)  # along the rod, past the disc
+    np.testing.assert_array_equal(followed[[8, 24]], 20)  # across it: halfway is no particle, which says nothing
+    outside = Stars(np.array([[32.0, 2.0]]), np.full((1, 32), 20.0))
+    assert model.followed(model.logits, outside).radii[0, 16] == 20, "halfway is not in the micrograph"
+    assert model.followed(model.logits, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).radii.shape == (0, 32)
+
+
+@pytest.mark.parametrize("grid", [1, 2])
+def test_what_is_known_is_followed_to_where_it_was(grid: int) -> None:
+    """Also of a micrograph that is a line of pixels."""
+    logits = truth_of(target_of([disc(SIZE, 30, 34, 20)]), grid)
+    model = Painted(logits, grid)
+    stars, *_ = model.claims(logits)
+    known = np.flatnonzero(stars.radii.min(axis=1) > 8)
+    chosen = Stars(stars.centres[known], stars.radii[known])
+    np.testing.assert_allclose(model.followed(logits, chosen).radii, chosen.radii, atol=2)  # targets are steps of a px
+    line = torch.ones(33, 1, 64)
+    assert np.isfinite(model.followed(line, Stars(np.array([[0.0, 32.0]]), np.full((1, 32), 8.0))).radii).all()
+
+
 def test_the_outline_is_where_the_border_is() -> None:
     """No half a pixel is lost between the grid's points and pixels' centres."""
     found = seen(Painted(truth_of(target_of([disc(SIZE, 30.5, 33.5, 16)]))))
