@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
@@ -165,7 +166,7 @@ def load(
         )
     if categories is None and anew:
         log.warning("%s was trained on other classes (%s): %s start from random weights", path, known, ", ".join(anew))
-    model.load_state_dict(state, strict=False)
+    _put(model, state)
     return about
 
 
@@ -181,7 +182,15 @@ def load_backbone(model: nn.Module, path: Path) -> None:
             f"{path} holds another backbone: {'; '.join(misfits) if state else 'none by that name'}. Set "
             "model.backbone, model.norm, model.fpn_channels and model.backend to what it was trained with"
         )
-    model.load_state_dict(state, strict=False)
+    _put(model, state)
+
+
+def _put(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Weights whose names and shapes are the model's own, and so of its modules' present versions: without these
+    Detectron2 takes any state for an old one, and says so."""
+    present = OrderedDict(state)
+    present._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    model.load_state_dict(present, strict=False)
 
 
 def differences(about: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
@@ -203,5 +212,5 @@ def load_matching(model: nn.Module, state: dict[str, Tensor]) -> int:
     """Loads the weights whose name and shape fit (a pretrained start), returns how many; the rest keep their values."""
     own = model.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    model.load_state_dict(fitting, strict=False)
+    _put(model, fitting)
     return len(fitting)

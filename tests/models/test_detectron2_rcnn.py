@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rcnn_laws import SPEC, check_frames, check_losses, crop_of_discs, empty_tar
 
 from tem_seg.core.errors import UserError
 from tem_seg.data import rle
+from tem_seg.models import checkpoint
 from tem_seg.models.contract import RcnnSpec
 from tem_seg.models.detectron2.config import rcnn_config
 from tem_seg.models.detectron2.rcnn import Detectron2Rcnn, SharedMasks
@@ -123,6 +125,19 @@ def test_shared_masks_crop_as_bitmasks_do() -> None:
     assert torch.equal(shared.crop_and_resize(boxes, 28), expected)
     some = torch.tensor([True, False, True, False, True])
     assert torch.equal(shared[some].crop_and_resize(boxes[some], 28), expected[some])
+
+
+def test_own_checkpoints_are_not_taken_for_old_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Detectron2 warns of weights that do not say of which version their modules are."""
+    trained, fresh = build(seed=1), build(seed=2)
+    path = tmp_path / "a.safetensors"
+    checkpoint.write(path, trained.state_dict(), {"categories": ["a", "b"]})
+    with caplog.at_level("WARNING"):
+        checkpoint.load(fresh, path)
+    assert not caplog.records
+    now = fresh.state_dict()
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(now[name], value, rtol=1e-3, atol=1e-6)  # files hold half precision
 
 
 def test_point_rend_refines_masks() -> None:
