@@ -22,7 +22,8 @@ class Relief:
 
     mask bool: the particle's pixels. coverage float32 0-1: the share of each pixel that it covers, about; soft at the
     outline. upper, lower float32: height of the surfaces over the particle's middle; beyond the outline that of the
-    outline. inward float32: how far the pixel lies from the outline, inwards; 0 beyond it.
+    outline. inward float32: how far the pixel lies from the outline, inwards; 0 beyond it. free float32 0-1: 1 where
+    the outline next to it is an edge, 0 where the particle has grown together with another.
     """
 
     mask: NDArray[np.bool_]
@@ -30,6 +31,7 @@ class Relief:
     upper: Floats
     lower: Floats
     inward: Floats
+    free: Floats
     x0: int
     y0: int
 
@@ -45,10 +47,10 @@ class Relief:
         mask = self.mask[rows, columns]
         if not mask.any():
             return None
-        coverage, upper, lower, inward = (
-            values[rows, columns] for values in (self.coverage, self.upper, self.lower, self.inward)
+        coverage, upper, lower, inward, free = (
+            values[rows, columns] for values in (self.coverage, self.upper, self.lower, self.inward, self.free)
         )
-        return Relief(mask, coverage, upper, lower, inward, self.x0 + columns.start, self.y0 + rows.start)
+        return Relief(mask, coverage, upper, lower, inward, free, self.x0 + columns.start, self.y0 + rows.start)
 
 
 def relief_of(particle: Particle, pixel_size_nm: float) -> Relief:
@@ -75,7 +77,7 @@ def _of_any(
     half = np.asarray(crop.values / np.float32(2.0 * pixel_size_nm), np.float32)
     padded = np.pad(mask, 1).view(np.uint8)
     inward = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] - 0.5, np.float32)
-    return Relief(mask, mask.astype(np.float32), half, -half, inward, crop.x0, crop.y0)
+    return Relief(mask, mask.astype(np.float32), half, -half, inward, np.ones_like(half), crop.x0, crop.y0)
 
 
 def _of_body(form: Form, outline: NDArray[np.float64], crop: Crop) -> Relief:
@@ -83,11 +85,11 @@ def _of_body(form: Form, outline: NDArray[np.float64], crop: Crop) -> Relief:
     rows, columns = crop.window
     x, y, scale = _own_frame(form, outline, (columns.start, rows.start, columns.stop, rows.stop))
     radius, angle = cv2.cartToPolar(x, y)
-    table = np.stack([form.radii, form.stretch], axis=1)
+    table = np.stack([form.radii, form.stretch, form.free], axis=1)
     table = np.concatenate([table, table[:1], table[:1]])[None]
     along = angle * np.float32(RAYS / (2.0 * np.pi))
     rim = np.asarray(cv2.remap(table, along, np.zeros_like(along), cv2.INTER_LINEAR), np.float32)
-    edge, stretch = rim[:, :, 0], rim[:, :, 1]
+    edge, stretch, free = np.moveaxis(rim, 2, 0)
     # pixels beyond the outline take the surface of the outline, so that the blur has something to go on
     shrink = np.minimum(edge / np.maximum(radius, np.float32(1e-6)), 1.0) / stretch
     upper, lower = _surfaces(form, np.asarray(x * shrink, np.float32), np.asarray(y * shrink, np.float32))
@@ -97,8 +99,9 @@ def _of_body(form: Form, outline: NDArray[np.float64], crop: Crop) -> Relief:
     upper = np.maximum(upper, lower)  # rounding lowers edges, but never below the underside
     px = np.float32(scale)
     inward = (edge - radius) * px
-    coverage = np.clip(inward + np.float32(0.5), 0.0, 1.0)
-    return Relief(crop.values, coverage, upper * px, lower * px, np.maximum(inward, 0.0), crop.x0, crop.y0)
+    # where two have grown together, no substrate is to be seen between the halves of a pixel
+    coverage = np.clip(inward + np.float32(1.0) - np.float32(0.5) * free, 0.0, 1.0)
+    return Relief(crop.values, coverage, upper * px, lower * px, np.maximum(inward, 0.0), free, crop.x0, crop.y0)
 
 
 def _own_frame(
@@ -132,7 +135,8 @@ def _surfaces(form: Form, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
     """Lays the particles down one after the other, each as low as what lies there already lets it.
 
-    Yields each particle that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
+    Beside what it has grown together with it lies on one level, though pixels of the two overlap. Yields each particle
+    that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
     changed in place: zeros to begin with, in the end the height of everything. So a later particle is nowhere under an
     earlier one, and what a z-buffer would show is what the order shows (truth.py's opaque rule).
     """
@@ -143,6 +147,8 @@ def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
         if crop is None:
             continue
         under = height[crop.window]
-        base = cv2.minMaxLoc(under - crop.lower, crop.mask.view(np.uint8))[1]
+        # what it has grown together with it stands beside, not on
+        below = np.where(crop.free > np.float32(0.5), under, np.float32(0.0))
+        base = cv2.minMaxLoc(below - crop.lower, crop.mask.view(np.uint8))[1]
         np.copyto(under, crop.upper + np.float32(base), where=crop.mask)
         yield particle, crop

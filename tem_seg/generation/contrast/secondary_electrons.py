@@ -134,7 +134,7 @@ class _Light:
         towards = right * np.float32(np.cos(self.angle)) + down * np.float32(np.sin(self.angle))
         towards *= np.float32(-self.side) / secant
         values = np.float32(self.tilt) * (np.minimum(secant, np.float32(STEEPEST)) - np.float32(1.0))
-        values += np.float32(self.edge) * np.exp(crop.inward * np.float32(-1.0 / self.edge_px))
+        values += np.float32(self.edge) * crop.free * np.exp(crop.inward * np.float32(-1.0 / self.edge_px))
         values += np.float32(1.0)
         values *= towards + np.float32(1.0)
         values *= np.float32(self.level * np.exp(self.level_spread * rng.standard_normal()))

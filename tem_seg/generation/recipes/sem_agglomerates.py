@@ -16,6 +16,7 @@ from tem_seg.generation.scenes.agglomerates import Packing, gather, numbers, sca
 from tem_seg.generation.scenes.crystals import KINDS
 from tem_seg.generation.scenes.facets import Body, Form, Habit, draw_forms
 from tem_seg.generation.scenes.kinds import categories_of, checked_kinds, drawn_kinds
+from tem_seg.generation.scenes.sintering import grown_together
 from tem_seg.generation.scenes.sizes import Magnification, biggest_median_px, check_smallest, log_normal, mean_area
 
 MODALITIES = ("sem", "tsem")
@@ -23,9 +24,10 @@ LARGEST_SHARE = 0.5
 """Of the image's shorter side that the largest median diameter may take."""
 RANGES: dict[str, Range] = {
     "agglomerates": (0.0, 1e5), "particles_per_agglomerate": (1.0, 1e5), "agglomerated": (0.05, 1.0), "packing": SHARE,
-    "overlap_limit": (0.0, 0.9), "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0), "diameter_px": (4.0, 1e4),
-    "pixel_size_nm": POSITIVE, "kinds_per_image": (1.0, 100.0), "aspect": (1.0, 10.0), "flatness": (0.1, 1.0),
-    "faceting": SHARE, "rounding": (0.0, 0.3), "irregularity": (0.0, 0.2), "roughness": (0.0, 0.05),
+    "overlap_limit": (0.0, 0.9), "sintered": SHARE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0),
+    "diameter_px": (4.0, 1e4), "pixel_size_nm": POSITIVE, "kinds_per_image": (1.0, 100.0), "aspect": (1.0, 10.0),
+    "flatness": (0.1, 1.0), "faceting": SHARE, "rounding": (0.0, 0.3), "irregularity": (0.0, 0.2),
+    "roughness": (0.0, 0.05),
 }  # fmt: skip
 NUMBERS: dict[str, Range] = {
     "max_coverage": (0.01, 0.6), "min_diameter_px": (4.0, 1e4), "min_visible_px": (1.0, 1e6), "empty_fraction": SHARE,
@@ -37,8 +39,9 @@ class SemAgglomerates:
     """Draws piles of grains. Fields are explained, with units, in conf/recipe/sem_agglomerates.yaml.
 
     Every micrograph has its own sizes, magnification, kinds of grains, and way of sticking together. Particles are
-    in the order in which they were laid down: later ones on top (relief.piled gives them their heights). An agglomerate
-    that finds no free place is left out.
+    in the order in which they were laid down: later ones on top (relief.piled gives them their heights), but for
+    neighbours that have grown together, which are cut where they meet. An agglomerate that finds no free place is left
+    out.
     """
 
     modality: str
@@ -49,6 +52,7 @@ class SemAgglomerates:
     agglomerated: Range
     packing: Range
     overlap_limit: Range
+    sintered: Range
     diameter_nm: Range
     sigma_log: Range
     diameter_px: Range
@@ -117,14 +121,16 @@ class SemAgglomerates:
         packing = Packing(uniform(rng, self.packing), uniform(rng, self.overlap_limit))
         parts = np.split(np.arange(len(diameters)), np.cumsum(counts)[:-1])
         heaps = [(gather(radii[part], packing, rng), radii[part].max(axis=1)) for part in parts]
+        positions, sintered = scatter(heaps, field_nm, rng), uniform(rng, self.sintered)
         particles: list[Body] = []
-        for part, (centres, _), position in zip(parts, heaps, scatter(heaps, field_nm, rng), strict=True):
+        for part, (centres, _), position in zip(parts, heaps, positions, strict=True):
             if position is None:
                 continue
+            grown = grown_together([forms[k] for k in part], diameters[part], centres, sintered, rng)
             # small grains lie on large ones more often than under them
             for i in np.argsort(rng.random(len(part)) - 0.4 * diameters[part] / diameters[part].max()):
                 k = int(part[i])
-                particles.append(self._body(forms[k], diameters[k], centres[i] + position, names[k]))
+                particles.append(self._body(grown[i], diameters[k], centres[i] + position, names[k]))
         return Scene(tuple(particles), field_nm)
 
     def _body(self, form: Form, diameter_nm: float, centre_nm: NDArray[np.float64], name: str) -> Body:

@@ -33,13 +33,15 @@ class Form:
 
     radii (RAYS,) float32: the outline's distance from the centre on ray k, at angle 2πk / RAYS from x towards y.
     stretch (RAYS,) float32: by how much the outline is wider there than that of the exact body; surfaces are stretched
-    alike. upper, lower (faces, 3) float32: planes z = a + b x + c y above, below the body. ellipsoid (6,) float32: z =
+    alike. free (RAYS,) float32: 1 where the outline is an edge, 0 where the body has grown together with another.
+    upper, lower (faces, 3) float32: planes z = a + b x + c y above, below the body. ellipsoid (6,) float32: z =
     −(e0 x + e1 y) ± √(e2 + e3 x² + e4 x y + e5 y²). height: thickness at the thickest point. rounding: standard
     deviation of the blur that rounds its edges. roughness: standard deviation of its surface's unevenness.
     """
 
     radii: Floats
     stretch: Floats
+    free: Floats
     upper: Floats
     lower: Floats
     ellipsoid: Floats
@@ -49,7 +51,7 @@ class Form:
 
     @property
     def outline(self) -> NDArray[np.float64]:
-        """(RAYS, 2) x, y; its area is that of a disc of diameter 1."""
+        """(RAYS, 2) x, y; its area is that of a disc of diameter 1, before sintering.py cuts it."""
         return _rays().T * self.radii[:, None].astype(np.float64)
 
 
@@ -104,7 +106,7 @@ def draw_forms(kinds: Sequence[str], habit: Habit, rng: np.random.Generator) -> 
     forms: list[Form] = []
     for i in range(count):
         above, below = (planes[i, planes[i, :, 3] == side, :3].astype(np.float32) for side in (1.0, -1.0))
-        outline = (radii[i] * scale[i]).astype(np.float32), stretch[i].astype(np.float32)
+        outline = (radii[i] * scale[i]).astype(np.float32), stretch[i].astype(np.float32), np.ones(RAYS, np.float32)
         worn = float(rounding[i]), float(roughness[i])
         forms.append(Form(*outline, above, below, ellipsoids[i].astype(np.float32), float(heights[i]), *worn))
     return forms

@@ -10,6 +10,7 @@ from tem_seg.core.types import Particle, Scene
 from tem_seg.generation.contrast.relief import piled, relief_of
 from tem_seg.generation.raster import bounds, fill
 from tem_seg.generation.scenes.facets import Body, Habit, draw_forms
+from tem_seg.generation.scenes.sintering import grown_together
 
 BALL = Habit((1.0, 1.0), (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
 GRAIN = Habit((1.1, 1.7), (0.6, 1.0), 0.9, 0.02, 0.04, 0.0)
@@ -92,3 +93,36 @@ def test_particles_outside_the_image_are_left_out() -> None:
     crops = [crop for _, crop in piled(scene, np.zeros((40, 40), np.float32))]
     assert len(crops) == 1 and crops[0].x0 == 0 and crops[0].mask.shape[1] <= 16
     assert list(piled(Scene((), (40.0, 40.0)), np.zeros((40, 40), np.float32))) == []
+
+
+def grown_pair(share: float) -> Scene:
+    """Two balls of 80 and 60 px that overlap by 20, in a field of 100 × 200 px."""
+    forms = draw_forms(["smooth"] * 2, BALL, child_rng(0, "pair"))
+    diameters, centres = np.array([80.0, 60.0]), np.array([[60.0, 50.0], [110.0, 50.0]])
+    forms = grown_together(forms, diameters, centres, share, child_rng(0, "grown"))
+    parts = zip(forms, diameters, centres, strict=True)
+    return Scene(
+        tuple(Body(form.outline * d + c, form.height * d, "smooth", "particle", form=form) for form, d, c in parts),
+        (100.0, 200.0),
+    )
+
+
+def test_balls_that_have_grown_together_lie_on_one_level_and_meet_without_a_step() -> None:
+    """Oracle: balls whose middles are at their radii's heights, the higher surface of the two."""
+    height = np.zeros((100, 200), np.float32)
+    crops = [crop for _, crop in piled(grown_pair(1.0), height)]
+    x, y = np.meshgrid(np.arange(200) + 0.5, np.arange(100) + 0.5)
+    surfaces = [
+        np.sqrt(np.maximum(r**2 - (x - cx) ** 2 - (y - 50.0) ** 2, 0.0)) + r for r, cx in ((40.0, 60.0), (30.0, 110.0))
+    ]
+    here = np.hypot(x - 60.0, y - 50.0) < 38.0
+    np.testing.assert_allclose(height[here & (x < 85)], surfaces[0][here & (x < 85)], atol=0.5)
+    there = np.hypot(x - 110.0, y - 50.0) < 28.0
+    np.testing.assert_allclose(height[there & (x > 95)], surfaces[1][there & (x > 95)], atol=0.5)
+    piled_height = np.zeros((100, 200), np.float32)
+    assert len(list(piled(grown_pair(0.0), piled_height))) == 2
+    assert piled_height[50, 110] > height[50, 110] + 10.0, "else the second lies on the first"
+    seam = [crop.coverage[50 - crop.y0] for crop in crops]
+    meets = int(crops[1].x0) - crops[0].x0
+    assert seam[0][meets - 1] == 1.0 and seam[1][0] == 1.0, "no substrate between them"
+    assert crops[0].free[50 - crops[0].y0, -1] == 0.0 and crops[0].free[50 - crops[0].y0, 0] == 1.0

@@ -32,7 +32,7 @@ def piles() -> Piles:
 
 
 def test_shipped_recipe_draws_as_its_parameters_say(piles: Piles) -> None:
-    recipe = piles()
+    recipe = piles(sintered=[0, 0])
     scenes = [recipe.draw(child_rng(1, "test", i), (768, 1024)) for i in range(25)]
     counts = [len(s.particles) for s in scenes if s.particles]
     assert min(counts) >= 2 and np.median(counts) > 20
@@ -49,7 +49,8 @@ def test_shipped_recipe_draws_as_its_parameters_say(piles: Piles) -> None:
 
 
 def test_sizes_are_log_normal_with_the_given_median_and_spread(piles: Piles) -> None:
-    recipe = piles(diameter_nm=[100, 100], sigma_log=[0.2, 0.2], diameter_px=[20, 24], empty_fraction=0)
+    sizes: dict[str, Any] = {"diameter_nm": [100, 100], "sigma_log": [0.2, 0.2], "diameter_px": [20, 24]}
+    recipe = piles(**sizes, sintered=[0, 0], empty_fraction=0)
     scenes = [recipe.draw(child_rng(0, "size", i), (768, 1024)) for i in range(12)]
     found = np.array([2 * np.sqrt(area(p.outline_nm) / np.pi) for s in scenes for p in s.particles])
     assert np.exp(np.log(found).mean()) == pytest.approx(100.0, rel=0.03)
@@ -69,7 +70,7 @@ def test_lengths_and_pixel_size_scale_together(piles: Piles, factor: float) -> N
 
 @pytest.mark.parametrize("limit", [0.0, 0.2])
 def test_particles_share_no_more_than_the_overlap_limit(piles: Piles, limit: float) -> None:
-    recipe = piles(**FEW, overlap_limit=[limit, limit])
+    recipe = piles(**FEW, overlap_limit=[limit, limit], sintered=[0, 0])
     for i in range(3):
         scene = recipe.draw(child_rng(0, "limit", i), SIZE)
         pixel_nm = scene.field_of_view_nm[0] / SIZE[0]
@@ -83,6 +84,22 @@ def test_particles_share_no_more_than_the_overlap_limit(piles: Piles, limit: flo
         areas = flat.sum(axis=1)
         shared = (flat @ flat.T / np.minimum(areas[:, None], areas) - np.eye(len(flat)))[np.ix_(inner, inner)]
         assert shared.max(initial=0.0) <= limit + 0.05
+
+
+def test_what_has_grown_together_overlaps_no_more_and_is_smaller_for_it(piles: Piles) -> None:
+    """The same piles twice: sizes told are those of what is left of each."""
+    told = {}
+    for share in (0.0, 1.0):
+        close: dict[str, Any] = FEW | {"overlap_limit": [0.3, 0.4], "packing": [1, 1]}
+        recipe = piles(**close, sintered=[share, share])
+        scenes = [recipe.draw(child_rng(0, "grown", i), SIZE) for i in range(6)]
+        truths = []
+        for scene in scenes:
+            shown = np.zeros(SIZE, bool), scene.field_of_view_nm[0] / SIZE[0]
+            truths += instances_of(scene, *shown, ("particle",), "opaque", 1).truths
+        told[share] = np.array([[t["overlapped_fraction"], t["visible_fraction"], t["true_area_nm2"]] for t in truths])
+    apart, grown = told[0.0].mean(axis=0), told[1.0].mean(axis=0)
+    assert grown[0] < 0.5 * apart[0] and grown[1] > apart[1] and 0.6 * apart[2] < grown[2] < 0.97 * apart[2]
 
 
 def test_number_of_agglomerates_and_of_particles_in_them(piles: Piles) -> None:
@@ -161,6 +178,7 @@ def test_identity_is_json_and_tells_parameters_apart(piles: Piles) -> None:
     [
         ({"diameter_nm": [80, 8]}, "SemAgglomerates.diameter_nm: min 80 is greater than max 8"),
         ({"overlap_limit": [0.1, 0.95]}, "SemAgglomerates.overlap_limit must lie between"),
+        ({"sintered": [0, 1.1]}, "SemAgglomerates.sintered must lie between"),
         ({"packing": [-0.1, 1]}, "SemAgglomerates.packing must lie between"),
         ({"agglomerated": [0, 1]}, "SemAgglomerates.agglomerated must lie between"),
         ({"particles_per_agglomerate": [0, 5]}, "SemAgglomerates.particles_per_agglomerate must lie between"),
