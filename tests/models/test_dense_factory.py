@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from dense_scenes import disc, target_of
@@ -101,8 +103,15 @@ def test_about_is_plain_and_weights_travel(factory: Dense, tmp_path: Path) -> No
 
 
 def _options(factory: Dense) -> dict[str, Any]:
-    names = [name for name in type(factory).__dataclass_fields__ if name not in ("FAMILY", "PUBLISHED")]
-    return {name: getattr(factory, name) for name in names}
+    return {field.name: getattr(factory, field.name) for field in fields(factory)}
+
+
+def test_weights_trained_on_other_grey_levels_are_refused(tmp_path: Path) -> None:
+    small = MultiresUnet(width=4)
+    before = {key: value for key, value in small.about().items() if key != "grey_levels"}
+    checkpoint.write(tmp_path / "a.safetensors", small.build().state_dict(), before)
+    with pytest.raises(UserError, match="by their mean and standard deviation.* 1st and 99th percentile: train it"):
+        MultiresUnet(width=4, weights=str(tmp_path / "a.safetensors")).build()
 
 
 def test_other_classes_start_only_the_last_layer_anew(tmp_path: Path) -> None:
@@ -188,6 +197,26 @@ def test_a_constant_image_stays_finite_and_its_faint_noise_small() -> None:
     assert torch.equal(standardised(torch.full((1, 8, 8), 0.3)), torch.zeros(1, 8, 8))
     faint = 0.5 + 1e-4 * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
     assert float(standardised(faint).abs().max()) < 0.05
+
+
+@pytest.mark.parametrize("power", [1, 3, 0.2])
+def test_dark_and_bright_are_numpys_percentiles(power: float) -> None:
+    image = torch.rand(1, 297, 243, generator=torch.Generator().manual_seed(0)) ** power
+    low, high = np.percentile(image.numpy(), [1, 99])
+    wanted = 4 * (image - (low + high) / 2) / (high - low)
+    torch.testing.assert_close(standardised(image), wanted.float(), rtol=0, atol=5e-3)
+    assert torch.equal(standardised(image.flip(2)), standardised(image).flip(2))
+
+
+def test_particles_stand_out_as_much_wherever_there_are_many() -> None:
+    """Dark discs on light ground, one and 64 of them; by mean and standard deviation 9.6 and 2.1 apart."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:256, :256]
+    for places in ([(128, 128)], [(20 + 32 * i, 20 + 32 * j) for i in range(8) for j in range(8)]):
+        inside = np.any([np.hypot(rows - y, columns - x) < 15 for y, x in places], axis=0)
+        picture = np.where(inside, 0.2, 0.7) + 0.01 * rng.standard_normal(inside.shape)
+        shown = standardised(torch.from_numpy(picture.astype(np.float32))[None])[0].numpy()
+        assert shown[~inside].mean() - shown[inside].mean() == pytest.approx(3.8, abs=0.15)
 
 
 def test_what_levels_say_adds_up_and_a_slope_goes_on() -> None:

@@ -25,6 +25,7 @@ class Classifier(Dense):
 
     FAMILY: ClassVar[str] = "classifier"
     PUBLISHED: ClassVar[tuple[str, ...]] = ("none", "imagenet")
+    GREY_LEVELS: ClassVar[str | None] = None
     num_classes: int = 3
     backbone: str = "legacy_xception"
     level: str = "image"

@@ -16,8 +16,12 @@ from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.models.contract import SegmentationModel, Target
 
-LEAST_SPREAD = 0.02
-"""Grey values [0, 1] of a constant image, or nearly one, are divided by no less."""
+LEAST_SPAN = 0.1
+"""Grey values [0, 1] of a constant image, or nearly one, are taken to differ by no less."""
+TAIL = 0.01
+"""Share of the pixels that are darker than what counts as dark, and brighter than what counts as bright."""
+BINS = 4096
+"""Of grey values, to find those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +132,20 @@ class Levels(nn.Module):
 
 
 def standardised(image: Tensor) -> Tensor:
-    """Grey values of one image (1, H, W) → with mean 0 and standard deviation 1.
+    """Grey values of one image (1, H, W) → its 1st percentile at -2, its 99th at 2.
 
     Micrographs differ in contrast and in which side of it particles lie on. A network of every pixel, with batch norm
-    over four of them, has to learn that before anything else (docs/results/2026-11-22-dense.md).
+    over four of them, has to learn that before anything else. Not mean 0 and standard deviation 1: how far a particle
+    stands out would depend on how much of the field they cover (docs/results/2026-11-22-dense.md).
     """
-    spread, middle = torch.std_mean(image, correction=0)
-    return (image - middle) / spread.clamp(min=LEAST_SPREAD)
+    least, most = torch.aminmax(image)
+    step = (most - least).clamp(min=1e-6) / (BINS - 1)
+    # counts of whole numbers are the same in any order, also on a GPU
+    counts = torch.bincount(((image - least) / step).long().flatten(), minlength=BINS).cumsum(0)
+    places = torch.searchsorted(counts, counts.new_tensor([TAIL, 1 - TAIL], dtype=torch.float64) * image.numel())
+    low, high = least + places.to(image) * step
+    shown: Tensor = (image - (low + high) / 2) * (4 / (high - low).clamp(min=LEAST_SPAN))
+    return shown
 
 
 def masks_of(target: Target) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -24,6 +25,8 @@ class Dense(ABC):
     FAMILY: ClassVar[str]
     PUBLISHED: ClassVar[tuple[str, ...]] = ("none",)
     """Values of model.weights that name no file."""
+    GREY_LEVELS: ClassVar[str | None] = "1st and 99th percentile"
+    """What a micrograph's are brought to one scale by, None for none; weights are for what they were trained with."""
     num_classes: int = 1
     weights: str = "none"
     freeze: tuple[str, ...] | None = None
@@ -43,16 +46,27 @@ class Dense(ABC):
         model = self.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         before = freezing.values(model) if self.freeze else {}
         if self.weights not in self.PUBLISHED:
-            checkpoint.load(model, checkpoint.path_of(self.weights), settings=self.about())
+            path = checkpoint.path_of(self.weights)
+            self._refuse_other_grey_levels(checkpoint.load(model, path, settings=self.about()), path)
         random = freezing.unchanged(model, before) if self.weights not in self.PUBLISHED else set()
         freezing.freeze(model, self.freeze or (), random=random)
         return model  # type: ignore[no-any-return]
+
+    def _refuse_other_grey_levels(self, known: dict[str, Any], path: Path) -> None:
+        if "family" in known and known.get("grey_levels") != self.GREY_LEVELS:
+            raise UserError(
+                f"{path} was trained on micrographs brought to one scale by their mean and standard deviation, as "
+                f"model={self.FAMILY} saw them once; now it is by their {self.GREY_LEVELS}: train it anew"
+            )
 
     def about(self) -> dict[str, Any]:
         """Plain values that say what the weights of such a model are. Raises UserError for what cannot be built."""
         self.refuse()
         plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return plain | {"family": self.FAMILY, "backend": BACKEND, "masks": True, "freeze": list(self.freeze or ())}
+        return plain | {
+            "family": self.FAMILY, "backend": BACKEND, "masks": True, "freeze": list(self.freeze or ()),
+            "grey_levels": self.GREY_LEVELS,
+        }  # fmt: skip
 
     def refuse(self) -> None:
         """Raises UserError, before any work, for what cannot be built."""
