@@ -45,7 +45,7 @@ class Emps:
     All three need shapes.csv, which this project made from the masks; without it every image is of unknown modality.
     group: only images of that group of emps_groups.csv beside this file (black, gray, ordered_rods: paper 003's, by the
     rule of scripts/emps_groups.py). one_image: with a group, a seed: train is one image of the group's train part,
-    which the seed draws, test are all others; the validation part is left out.
+    another one for every seed from 0 on, test are all others; the validation part is left out.
     pixel_size_nm: EMPS states none, so lengths are in px unless this is given (one value for all images).
     """
 
@@ -103,7 +103,8 @@ class Emps:
                 "pixel_size_nm": self.pixel_size_nm,
                 "files": digest.hexdigest(),
             }
-            | ({} if self.group is None else {"group": self._members, "one_image": self.one_image})
+            | ({} if self.group is None else {"group": self._members})
+            | ({} if self.one_image is None else {"one_image": self._source})
             | ({"by_shape": True} if self.by_shape else {})
         )
 
@@ -119,14 +120,20 @@ class Emps:
 
     def _one_and_others(self, rows: pd.DataFrame, split: str) -> pd.DataFrame:
         """The one image of the train part that the seed draws, or all others but the validation part."""
-        places = np.flatnonzero(rows["split"] == "train")
-        if not len(places):
-            raise UserError(f"emps: no image of the train part is left to draw one from: {self.identity()}")
-        drawn = rows.index[places[child_rng(self.one_image or 0, "one image", self.group or "").integers(len(places))]]
-        here = np.asarray(rows.index == drawn)
+        here = np.asarray(rows.index == self._source)
         wanted = here if split == "train" else ~here & (rows["split"] != "val").to_numpy()
         found: pd.DataFrame = rows[wanted]
         return found
+
+    @cached_property
+    def _source(self) -> str:
+        """Name of the one image: the seed's place in an order that is drawn once, so that seeds in a row differ."""
+        table = self._table
+        names = table.index[self._selected(table) & (table["split"] == "train")]
+        if not len(names):
+            raise UserError(f"emps: no image of the train part is left to draw one from, of group {self.group}")
+        order = child_rng(0, "one image", self.group or "").permutation(len(names))
+        return str(names[order[(self.one_image or 0) % len(names)]])
 
     @cached_property
     def _members(self) -> list[str]:
