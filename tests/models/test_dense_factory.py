@@ -18,7 +18,7 @@ from tem_seg.core.errors import UserError
 from tem_seg.data import rle
 from tem_seg.models import checkpoint
 from tem_seg.models.dense import encoders
-from tem_seg.models.dense.base import Levels, standardised
+from tem_seg.models.dense.base import Levels, between_percentiles
 from tem_seg.models.dense.factory import Dense, MultiresUnet, Stardist, Unet
 
 SIZE = (64, 64)
@@ -194,9 +194,9 @@ def test_contrast_and_brightness_of_a_micrograph_do_not_matter() -> None:
 
 
 def test_a_constant_image_stays_finite_and_its_faint_noise_small() -> None:
-    assert torch.equal(standardised(torch.full((1, 8, 8), 0.3)), torch.zeros(1, 8, 8))
+    assert torch.equal(between_percentiles(torch.full((1, 8, 8), 0.3)), torch.zeros(1, 8, 8))
     faint = 0.5 + 1e-4 * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0))
-    assert float(standardised(faint).abs().max()) < 0.05
+    assert float(between_percentiles(faint).abs().max()) < 0.05
 
 
 @pytest.mark.parametrize("power", [1, 3, 0.2])
@@ -204,8 +204,8 @@ def test_dark_and_bright_are_numpys_percentiles(power: float) -> None:
     image = torch.rand(1, 297, 243, generator=torch.Generator().manual_seed(0)) ** power
     low, high = np.percentile(image.numpy(), [1, 99])
     wanted = 4 * (image - (low + high) / 2) / (high - low)
-    torch.testing.assert_close(standardised(image), wanted.float(), rtol=0, atol=5e-3)
-    assert torch.equal(standardised(image.flip(2)), standardised(image).flip(2))
+    torch.testing.assert_close(between_percentiles(image), wanted.float(), rtol=0, atol=5e-3)
+    assert torch.equal(between_percentiles(image.flip(2)), between_percentiles(image).flip(2))
 
 
 def test_particles_stand_out_as_much_wherever_there_are_many() -> None:
@@ -215,7 +215,7 @@ def test_particles_stand_out_as_much_wherever_there_are_many() -> None:
     for places in ([(128, 128)], [(20 + 32 * i, 20 + 32 * j) for i in range(8) for j in range(8)]):
         inside = np.any([np.hypot(rows - y, columns - x) < 15 for y, x in places], axis=0)
         picture = np.where(inside, 0.2, 0.7) + 0.01 * rng.standard_normal(inside.shape)
-        shown = standardised(torch.from_numpy(picture.astype(np.float32))[None])[0].numpy()
+        shown = between_percentiles(torch.from_numpy(picture.astype(np.float32))[None])[0].numpy()
         assert shown[~inside].mean() - shown[inside].mean() == pytest.approx(3.8, abs=0.15)
 
 

@@ -135,8 +135,9 @@ def _surfaces(form: Form, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
     """Lays the particles down one after the other, each as low as what lies there already lets it.
 
-    Beside what it has grown together with it lies on one level, though pixels of the two overlap. Yields each particle
-    that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
+    Beside what it has grown together with it lies on one level, though pixels of the two overlap.
+
+    Yields each particle that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
     changed in place: zeros to begin with, in the end the height of everything. So a later particle is nowhere under an
     earlier one, and what a z-buffer would show is what the order shows (truth.py's opaque rule).
     """

@@ -26,8 +26,8 @@ def grown_together(
     pair both are cut at the radical line of their extents towards one another, which is where two spheres on one level
     meet; an outline that ends nowhere in the other stays as it is.
     """
-    radii = np.stack([form.radii for form in forms]).astype(np.float64) * diameters[:, None]
-    whole, free = radii.copy(), np.ones_like(radii)
+    whole = np.stack([form.radii for form in forms]).astype(np.float64) * diameters[:, None]
+    radii, free = whole.copy(), np.ones_like(whole)
     for first, second in _near(whole, centres):
         if rng.random() >= share:
             continue
@@ -38,16 +38,26 @@ def grown_together(
         if place < LEAST * near or distance - place < LEAST * far:
             continue
         for one, other, way, at in ((first, second, angle, place), (second, first, angle + np.pi, distance - place)):
-            along = np.cos(_ANGLES - way)
-            cut = np.where(along > 1e-6, at / np.maximum(along, 1e-6), np.inf)
-            ends = centres[one] - centres[other] + whole[one][:, None] * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
-            inside = np.hypot(*ends.T) < _extent(whole[other], np.arctan2(ends[:, 1], ends[:, 0]))
-            met = inside & (cut < radii[one])
-            radii[one][met], free[one][met] = cut[met], 0.0
+            line = _line(way, at)
+            met = (line < radii[one]) & _ends_in(whole[one], whole[other], centres[one] - centres[other])
+            radii[one][met], free[one][met] = line[met], 0.0
     return [
         replace(form, radii=(own / diameter).astype(np.float32), free=edge.astype(np.float32))
         for form, own, diameter, edge in zip(forms, radii, diameters, free, strict=True)
     ]
+
+
+def _line(angle: float, distance: float) -> Points:
+    """Distances (RAYS,) at which rays meet the line that far away and square to the angle; infinite where never."""
+    along = np.cos(_ANGLES - angle)
+    return np.where(along > 1e-6, distance / np.maximum(along, 1e-6), np.inf)
+
+
+def _ends_in(radii: Points, others: Points, offset: Points) -> NDArray[np.bool_]:
+    """Which rays (RAYS,) of an outline end in another one; offset (2,): of their centres, from the other's."""
+    x, y = (offset[:, None] + radii * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)])).tolist()
+    inside: NDArray[np.bool_] = np.hypot(x, y) < _extent(others, np.arctan2(y, x))
+    return inside
 
 
 def _near(radii: Points, centres: Points) -> list[tuple[int, int]]:

@@ -90,7 +90,7 @@ class DenseModel(SegmentationModel):
         )
         batch = images[0].new_zeros(len(images), 1, height, width)
         for index, image in enumerate(images):
-            batch[index, :, : image.shape[-2], : image.shape[-1]] = standardised(image)
+            batch[index, :, : image.shape[-2], : image.shape[-1]] = between_percentiles(image)
         said: Tensor = self.predictor(self.trunk(batch.contiguous(memory_format=torch.channels_last)))
         return said
 
@@ -131,7 +131,7 @@ class Levels(nn.Module):
         return said  # type: ignore[no-any-return]
 
 
-def standardised(image: Tensor) -> Tensor:
+def between_percentiles(image: Tensor) -> Tensor:
     """Grey values of one image (1, H, W) → its 1st percentile at -2, its 99th at 2.
 
     Micrographs differ in contrast and in which side of it particles lie on. A network of every pixel, with batch norm

@@ -33,7 +33,7 @@ def test_balls_are_cut_where_their_surfaces_are_equally_high() -> None:
     np.testing.assert_allclose(first.radii[~cut], 0.5, rtol=2e-3)
 
 
-def test_grains_share_no_more_than_their_corners_and_lose_only_what_lies_in_the_other() -> None:
+def test_grains_lose_only_what_lies_in_the_other() -> None:
     forms = draw_forms(["irregular", "block"] * 6, GRAIN, child_rng(0, "grains"))
     diameters = np.full(2, 60.0)
     rays = np.stack([np.cos(2 * np.pi * np.arange(RAYS) / RAYS), np.sin(2 * np.pi * np.arange(RAYS) / RAYS)], 1)
