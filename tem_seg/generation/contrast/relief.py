@@ -90,15 +90,24 @@ def _of_body(form: Form, outline: NDArray[np.float64], crop: Crop) -> Relief:
     along = angle * np.float32(RAYS / (2.0 * np.pi))
     rim = np.asarray(cv2.remap(table, along, np.zeros_like(along), cv2.INTER_LINEAR), np.float32)
     edge, stretch, free = np.moveaxis(rim, 2, 0)
-    # pixels beyond the outline take the surface of the outline, so that the blur has something to go on
-    shrink = np.minimum(edge / np.maximum(radius, np.float32(1e-6)), 1.0) / stretch
+    # Pixels beyond the outline take the surface of the outline, so that the blur has something to go on; where two have
+    # grown together that of the pixel as far inside, for the other one's is nearly its mirror image.
+    inward = edge - radius
+    seam = free < np.float32(0.5)
+    ends = np.where(seam, edge - np.abs(inward), np.minimum(edge, radius))
+    shrink = np.maximum(ends, np.float32(0.0)) / np.maximum(radius, np.float32(1e-6)) / stretch
     upper, lower = _surfaces(form, np.asarray(x * shrink, np.float32), np.asarray(y * shrink, np.float32))
     sigma_px = form.rounding * scale
     if sigma_px > 0.4:
         upper = np.asarray(cv2.GaussianBlur(upper, (0, 0), sigma_px), np.float32)
+    neck_px = form.neck * scale
+    if neck_px > 0.4 and seam.any():
+        filled = np.asarray(cv2.GaussianBlur(upper, (0, 0), neck_px), np.float32)
+        near = (np.float32(1.0) - free) * np.exp(np.float32(-0.5 / form.neck**2) * inward * inward)
+        upper += near * (filled - upper)
     upper = np.maximum(upper, lower)  # rounding lowers edges, but never below the underside
     px = np.float32(scale)
-    inward = (edge - radius) * px
+    inward *= px
     # where two have grown together, no substrate is to be seen between the halves of a pixel
     coverage = np.clip(inward + np.float32(1.0) - np.float32(0.5) * free, 0.0, 1.0)
     return Relief(crop.values, coverage, upper * px, lower * px, np.maximum(inward, 0.0), free, crop.x0, crop.y0)
@@ -135,7 +144,8 @@ def _surfaces(form: Form, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
     """Lays the particles down one after the other, each as low as what lies there already lets it.
 
-    Beside what it has grown together with it lies on one level, though pixels of the two overlap.
+    Beside what it has grown together with it lies on one level, so that their surfaces meet without a step, unless it
+    reaches further down and stands on the substrate.
 
     Yields each particle that is in the image, and its surfaces cut to the image. height (H, W) px over the substrate is
     changed in place: zeros to begin with, in the end the height of everything. So a later particle is nowhere under an
@@ -150,6 +160,20 @@ def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
         under = height[crop.window]
         # what it has grown together with it stands beside, not on
         below = np.where(crop.free > np.float32(0.5), under, np.float32(0.0))
-        base = cv2.minMaxLoc(below - crop.lower, crop.mask.view(np.uint8))[1]
+        base = max(cv2.minMaxLoc(below - crop.lower, crop.mask.view(np.uint8))[1], _beside(height, crop))
         np.copyto(under, crop.upper + np.float32(base), where=crop.mask)
         yield particle, crop
+
+
+def _beside(height: Floats, crop: Relief) -> float:
+    """How high over the substrate the crop's middle is, if its surface goes on from what it has grown together with;
+    0 where nothing lies there yet. Compared are the last pixels before the seam and the highest next to them."""
+    seam = crop.mask & (crop.free < np.float32(0.5)) & (crop.inward < np.float32(1.0))
+    if not seam.any():
+        return 0.0
+    rows, columns = crop.window
+    top, left = min(rows.start, 1), min(columns.start, 1)
+    around = height[rows.start - top : rows.stop + 1, columns.start - left : columns.stop + 1]
+    near = cv2.dilate(around, np.ones((3, 3), np.uint8))[top:, left:][: seam.shape[0], : seam.shape[1]]
+    lies = seam & (near > 0)
+    return float(np.median((near - crop.upper)[lies])) if lies.any() else 0.0

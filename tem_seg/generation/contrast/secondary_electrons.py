@@ -35,7 +35,8 @@ class SecondaryElectrons:
     level: Range
     """Of a particle's horizontal surface, over the substrate's; log-uniform."""
     level_spread: Range
-    """Standard deviation of ln(level) among the particles of a micrograph (composition, charge)."""
+    """Standard deviation of ln(level) among the particles of a micrograph (composition, charge), of which grains that
+    have grown together are alike."""
     tilt: Range
     """Additional yield of an inclined surface: 1 + tilt · (sec φ − 1)."""
     edge: Range
@@ -78,8 +79,11 @@ class SecondaryElectrons:
         unevenness = _Unevenness(rng)
         height = np.zeros(image_size, np.float32)
         for particle, crop in piled(scene, height):
-            rough = particle.form.roughness if isinstance(particle, Body) else 0.0
-            values = light.on(crop, unevenness.of(crop, rough, rng), rng)
+            if isinstance(particle, Body):
+                rough, composition = particle.form.roughness, particle.form.composition
+            else:
+                rough, composition = 0.0, float(rng.standard_normal())
+            values = light.on(crop, unevenness.of(crop, rough, rng), composition)
             under = signal[crop.window]
             under += crop.coverage * (values - under)
         if height.any():
@@ -125,8 +129,8 @@ class _Light:
     side: float
     angle: float
 
-    def on(self, crop: Relief, unevenness: Floats | None, rng: np.random.Generator) -> Floats:
-        """Signal (h, w) of one particle, as if nothing else were there."""
+    def on(self, crop: Relief, unevenness: Floats | None, composition: float) -> Floats:
+        """Signal (h, w) of one particle, as if nothing else were there. composition: standard normal."""
         surface = crop.upper if unevenness is None else crop.upper + unevenness
         right = cv2.Sobel(surface, cv2.CV_32F, 1, 0, scale=0.125)
         down = cv2.Sobel(surface, cv2.CV_32F, 0, 1, scale=0.125)
@@ -137,7 +141,7 @@ class _Light:
         values += np.float32(self.edge) * crop.free * np.exp(crop.inward * np.float32(-1.0 / self.edge_px))
         values += np.float32(1.0)
         values *= towards + np.float32(1.0)
-        values *= np.float32(self.level * np.exp(self.level_spread * rng.standard_normal()))
+        values *= np.float32(self.level * np.exp(self.level_spread * composition))
         return np.asarray(values, np.float32)
 
 

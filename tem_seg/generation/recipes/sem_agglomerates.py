@@ -27,7 +27,7 @@ RANGES: dict[str, Range] = {
     "overlap_limit": (0.0, 0.9), "sintered": SHARE, "diameter_nm": POSITIVE, "sigma_log": (0.0, 1.0),
     "diameter_px": (4.0, 1e4), "pixel_size_nm": POSITIVE, "kinds_per_image": (1.0, 100.0), "aspect": (1.0, 10.0),
     "flatness": (0.1, 1.0), "faceting": SHARE, "rounding": (0.0, 0.3), "irregularity": (0.0, 0.2),
-    "roughness": (0.0, 0.05),
+    "roughness": (0.0, 0.05), "neck": (0.0, 0.3),
 }  # fmt: skip
 NUMBERS: dict[str, Range] = {
     "max_coverage": (0.01, 0.6), "min_diameter_px": (4.0, 1e4), "min_visible_px": (1.0, 1e6), "empty_fraction": SHARE,
@@ -65,6 +65,7 @@ class SemAgglomerates:
     rounding: Range
     irregularity: Range
     roughness: Range
+    neck: Range
     empty_fraction: float
     occlusion: str
     min_visible_px: int
@@ -140,7 +141,7 @@ class SemAgglomerates:
     def _habit(self, rng: np.random.Generator) -> Habit:
         return Habit(
             self.aspect, self.flatness, uniform(rng, self.faceting), uniform(rng, self.rounding),
-            uniform(rng, self.irregularity), uniform(rng, self.roughness),
+            uniform(rng, self.irregularity), uniform(rng, self.roughness), uniform(rng, self.neck),
         )  # fmt: skip
 
     def _counts(self, rng: np.random.Generator, room: int) -> list[int]:

@@ -36,7 +36,9 @@ class Form:
     alike. free (RAYS,) float32: 1 where the outline is an edge, 0 where the body has grown together with another.
     upper, lower (faces, 3) float32: planes z = a + b x + c y above, below the body. ellipsoid (6,) float32: z =
     −(e0 x + e1 y) ± √(e2 + e3 x² + e4 x y + e5 y²). height: thickness at the thickest point. rounding: standard
-    deviation of the blur that rounds its edges. roughness: standard deviation of its surface's unevenness.
+    deviation of the blur that rounds its edges. roughness: standard deviation of its surface's unevenness. neck: of the
+    blur that fills the creases where it has grown together with others. composition: how it differs from the other
+    bodies of the scene, standard normal; bodies that have grown together are alike.
     """
 
     radii: Floats
@@ -48,6 +50,8 @@ class Form:
     height: float
     rounding: float
     roughness: float
+    neck: float
+    composition: float
 
     @property
     def outline(self) -> NDArray[np.float64]:
@@ -72,7 +76,7 @@ class Habit:
     aspect: range of the longest axis over the middle one, ≥ 1. flatness: of the shortest over the middle one, ≤ 1.
     faceting: 0 (smooth ellipsoids) to 1 (all faces, edges as sharp as rounding leaves them). rounding: of edges and
     corners, over the diameter. irregularity: relative standard deviation of the outline's waves. roughness: standard
-    deviation of the surface's unevenness over the diameter.
+    deviation of the surface's unevenness over the diameter. neck: of the blur that fills creases, over the diameter.
     """
 
     aspect: tuple[float, float]
@@ -81,6 +85,7 @@ class Habit:
     rounding: float
     irregularity: float
     roughness: float
+    neck: float = 0.0
 
 
 def draw_forms(kinds: Sequence[str], habit: Habit, rng: np.random.Generator) -> list[Form]:
@@ -103,11 +108,12 @@ def draw_forms(kinds: Sequence[str], habit: Habit, rng: np.random.Generator) -> 
     ellipsoids[:, 2] *= scale**2
     rounding = habit.rounding * rng.uniform(0.6, 1.4, count)
     roughness = habit.roughness * rng.uniform(0.5, 1.5, count)
+    composition = rng.standard_normal(count)
     forms: list[Form] = []
     for i in range(count):
         above, below = (planes[i, planes[i, :, 3] == side, :3].astype(np.float32) for side in (1.0, -1.0))
         outline = (radii[i] * scale[i]).astype(np.float32), stretch[i].astype(np.float32), np.ones(RAYS, np.float32)
-        worn = float(rounding[i]), float(roughness[i])
+        worn = float(rounding[i]), float(roughness[i]), habit.neck, float(composition[i])
         forms.append(Form(*outline, above, below, ellipsoids[i].astype(np.float32), float(heights[i]), *worn))
     return forms
 

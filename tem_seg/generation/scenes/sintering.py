@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from tem_seg.generation.scenes.facets import RAYS, Form
 
@@ -24,10 +25,11 @@ def grown_together(
 
     diameters (N,), centres (N, 2) in one unit; share 0-1 of the pairs that overlap as seen from above. Of each chosen
     pair both are cut at the radical line of their extents towards one another, which is where two spheres on one level
-    meet; an outline that ends nowhere in the other stays as it is.
+    meet; an outline that ends nowhere in the other stays as it is. All that hang together are of one composition.
     """
     whole = np.stack([form.radii for form in forms]).astype(np.float64) * diameters[:, None]
     radii, free = whole.copy(), np.ones_like(whole)
+    joined = np.zeros((len(forms), len(forms)), bool)
     for first, second in _near(whole, centres):
         if rng.random() >= share:
             continue
@@ -37,13 +39,16 @@ def grown_together(
         place = (distance**2 + near**2 - far**2) / (2.0 * distance)
         if place < LEAST * near or distance - place < LEAST * far:
             continue
+        joined[first, second] = True
         for one, other, way, at in ((first, second, angle, place), (second, first, angle + np.pi, distance - place)):
             line = _line(way, at)
             met = (line < radii[one]) & _ends_in(whole[one], whole[other], centres[one] - centres[other])
             radii[one][met], free[one][met] = line[met], 0.0
+    together = connected_components(joined, directed=False)[1]
+    alike = [forms[int(np.argmax(together == cluster))].composition for cluster in together]
     return [
-        replace(form, radii=(own / diameter).astype(np.float32), free=edge.astype(np.float32))
-        for form, own, diameter, edge in zip(forms, radii, diameters, free, strict=True)
+        replace(form, radii=(own / diameter).astype(np.float32), free=edge.astype(np.float32), composition=composition)
+        for form, own, diameter, edge, composition in zip(forms, radii, diameters, free, alike, strict=True)
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,9 +96,9 @@ def test_particles_outside_the_image_are_left_out() -> None:
     assert list(piled(Scene((), (40.0, 40.0)), np.zeros((40, 40), np.float32))) == []
 
 
-def grown_pair(share: float) -> Scene:
+def grown_pair(share: float, neck: float = 0.0) -> Scene:
     """Two balls of 80 and 60 px that overlap by 20, in a field of 100 × 200 px."""
-    forms = draw_forms(["smooth"] * 2, BALL, child_rng(0, "pair"))
+    forms = draw_forms(["smooth"] * 2, replace(BALL, neck=neck), child_rng(0, "pair"))
     diameters, centres = np.array([80.0, 60.0]), np.array([[60.0, 50.0], [110.0, 50.0]])
     forms = grown_together(forms, diameters, centres, share, child_rng(0, "grown"))
     parts = zip(forms, diameters, centres, strict=True)
@@ -108,17 +109,19 @@ def grown_pair(share: float) -> Scene:
 
 
 def test_balls_that_have_grown_together_lie_on_one_level_and_meet_without_a_step() -> None:
-    """Oracle: balls whose middles are at their radii's heights, the higher surface of the two."""
+    """Oracle: balls whose middles are as high as the larger one's radius, the higher surface of the two."""
     height = np.zeros((100, 200), np.float32)
     crops = [crop for _, crop in piled(grown_pair(1.0), height)]
     x, y = np.meshgrid(np.arange(200) + 0.5, np.arange(100) + 0.5)
     surfaces = [
-        np.sqrt(np.maximum(r**2 - (x - cx) ** 2 - (y - 50.0) ** 2, 0.0)) + r for r, cx in ((40.0, 60.0), (30.0, 110.0))
+        np.sqrt(np.maximum(r**2 - (x - cx) ** 2 - (y - 50.0) ** 2, 0.0)) + 40.0
+        for r, cx in ((40.0, 60.0), (30.0, 110.0))
     ]
     here = np.hypot(x - 60.0, y - 50.0) < 38.0
     np.testing.assert_allclose(height[here & (x < 85)], surfaces[0][here & (x < 85)], atol=0.5)
     there = np.hypot(x - 110.0, y - 50.0) < 28.0
-    np.testing.assert_allclose(height[there & (x > 95)], surfaces[1][there & (x > 95)], atol=0.5)
+    np.testing.assert_allclose(height[there & (x > 95)], surfaces[1][there & (x > 95)], atol=1.0)
+    assert np.abs(np.diff(height[50, 80:100])).max() < 2.5, "no step where they meet"
     piled_height = np.zeros((100, 200), np.float32)
     assert len(list(piled(grown_pair(0.0), piled_height))) == 2
     assert piled_height[50, 110] > height[50, 110] + 10.0, "else the second lies on the first"
@@ -126,3 +129,30 @@ def test_balls_that_have_grown_together_lie_on_one_level_and_meet_without_a_step
     meets = int(crops[1].x0) - crops[0].x0
     assert seam[0][meets - 1] == 1.0 and seam[1][0] == 1.0, "no substrate between them"
     assert crops[0].free[50 - crops[0].y0, -1] == 0.0 and crops[0].free[50 - crops[0].y0, 0] == 1.0
+
+
+def test_necks_fill_the_crease_and_nothing_else() -> None:
+    """Oracle on the line through both middles: a Gaussian blur of a ball mirrored at the crease, fading from it."""
+    plain, filled = (np.zeros((100, 200), np.float32) for _ in range(2))
+    list(piled(grown_pair(1.0), plain))
+    list(piled(grown_pair(1.0, neck=0.08), filled))
+    crease = 60.0 + (50.0**2 + 40.0**2 - 30.0**2) / 100.0  # 92
+    slopes = [np.abs(np.gradient(height[50, 84:100])).max() for height in (plain, filled)]
+    assert filled[50, 91] > plain[50, 91] + 1.0 and slopes[1] < 0.7 * slopes[0]
+    sigma, x = 0.08 * 80.0, np.arange(-300, 300) / 10.0
+    away = np.abs(x)[:, None] + np.zeros(1)
+    ball = np.sqrt(40.0**2 - (crease - 60.0 - np.minimum(away, 32.0)) ** 2)[:, 0]
+    weights = np.exp(-0.5 * (x / sigma) ** 2)
+    blurred = np.convolve(ball, weights / weights.sum(), mode="same")
+    mixed = ball + weights * (blurred - ball)
+    at = np.arange(76, 92)
+    wanted = np.interp(crease - (at + 0.5), x, mixed) + 40.0
+    across = 40.0 - np.sqrt(40.0**2 - 0.5**2)  # row 50 lies half a pixel beside the middles
+    np.testing.assert_allclose(filled[50, at], wanted - across, atol=1.5)
+    far = np.hypot(*np.meshgrid(np.arange(200) - 91.5, np.arange(100) - 49.5)) > 60.0
+    np.testing.assert_allclose(filled[far], plain[far], atol=0.02)
+
+
+def test_what_has_not_grown_together_has_no_neck() -> None:
+    for one, other in zip(grown_pair(0.0).particles, grown_pair(0.0, neck=0.15).particles, strict=True):
+        np.testing.assert_array_equal(relief_of(one, 1.0).upper, relief_of(other, 1.0).upper)

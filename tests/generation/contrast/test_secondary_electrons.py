@@ -14,6 +14,7 @@ from tem_seg.generation.contrast.transmission import TransmittedElectrons
 from tem_seg.generation.microscope.amplifier import BrightnessAndContrast
 from tem_seg.generation.microscope.exposure import Exposure
 from tem_seg.generation.scenes.facets import Body, Habit, draw_forms
+from tem_seg.generation.scenes.sintering import grown_together
 
 PLAIN: dict[str, Any] = {
     "level": [2, 2], "level_spread": [0, 0], "tilt": [0, 0], "edge": [0, 0], "edge_px": [1, 1], "side": [0, 0],
@@ -29,8 +30,8 @@ def contrast(**changes: Any) -> SecondaryElectrons:
     return SecondaryElectrons(**(PLAIN | changes))
 
 
-def ball(x: float, y: float, diameter: float, rough: float = 0.0) -> Body:
-    form = draw_forms(["smooth"], Habit((1, 1), (1, 1), 0.0, 0.0, 0.0, rough), child_rng(0, "ball"))[0]
+def ball(x: float, y: float, diameter: float, rough: float = 0.0, seed: int = 0) -> Body:
+    form = draw_forms(["smooth"], Habit((1, 1), (1, 1), 0.0, 0.0, 0.0, rough), child_rng(seed, "ball"))[0]
     return Body(form.outline * diameter + [x, y], form.height * diameter, "smooth", "particle", form=form)
 
 
@@ -100,8 +101,21 @@ def test_rough_surfaces_vary_and_spread_makes_particles_differ() -> None:
     smooth, rough = (seen(contrast(tilt=[0.5, 0.5]), ball(80.0, 60.0, 80.0, r)) for r in (0.0, 0.02))
     middle = (slice(55, 66), slice(75, 86))
     assert rough[middle].std() > 3 * smooth[middle].std()
-    image = seen(contrast(level_spread=[0.3, 0.3]), *(ball(x, 60.0, 20.0) for x in (20.0, 50.0, 80.0, 110.0, 140.0)))
+    image = seen(contrast(level_spread=[0.3, 0.3]), *(ball(20.0 + 30.0 * i, 60.0, 20.0, seed=i) for i in range(5)))
     assert 0.05 < np.log(image[60, 20:150:30]).std() < 0.6
+
+
+def test_grains_that_have_grown_together_are_of_one_level() -> None:
+    forms = draw_forms(["smooth"] * 2, Habit((1, 1), (1, 1), 0.0, 0.0, 0.0, 0.0), child_rng(0, "pair"))
+    diameters, centres = np.array([60.0, 50.0]), np.array([[50.0, 60.0], [90.0, 60.0]])
+    for share, alike in ((0.0, False), (1.0, True)):
+        grown = grown_together(forms, diameters, centres, share, child_rng(0, "grown"))
+        pair = [
+            Body(form.outline * d + c, form.height * d, "smooth", "particle", form=form)
+            for form, d, c in zip(grown, diameters, centres, strict=True)
+        ]
+        image = seen(contrast(level_spread=[0.3, 0.3]), *pair)
+        assert np.isclose(image[60, 50], image[60, 90], rtol=1e-3) == alike
 
 
 def test_particles_of_other_recipes_are_seen_too(disc: Callable[..., Particle]) -> None:

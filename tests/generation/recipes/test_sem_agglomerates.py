@@ -179,6 +179,7 @@ def test_identity_is_json_and_tells_parameters_apart(piles: Piles) -> None:
         ({"diameter_nm": [80, 8]}, "SemAgglomerates.diameter_nm: min 80 is greater than max 8"),
         ({"overlap_limit": [0.1, 0.95]}, "SemAgglomerates.overlap_limit must lie between"),
         ({"sintered": [0, 1.1]}, "SemAgglomerates.sintered must lie between"),
+        ({"neck": [0, 0.4]}, "SemAgglomerates.neck must lie between"),
         ({"packing": [-0.1, 1]}, "SemAgglomerates.packing must lie between"),
         ({"agglomerated": [0, 1]}, "SemAgglomerates.agglomerated must lie between"),
         ({"particles_per_agglomerate": [0, 5]}, "SemAgglomerates.particles_per_agglomerate must lie between"),

@@ -79,3 +79,11 @@ def test_scale_and_position_change_nothing_and_the_second_is_cut_as_the_first() 
 
 def test_an_agglomerate_of_one_grain() -> None:
     assert (balls([100.0], [[0.0, 0.0]])[0].free == 1).all()
+
+
+def test_what_hangs_together_is_of_one_composition_and_nothing_else_is() -> None:
+    chain = [[0.0, 0.0], [70.0, 0.0], [140.0, 0.0], [300.0, 0.0]]
+    apart = [form.composition for form in balls([100.0, 80.0, 90.0, 90.0], chain, share=0.0)]
+    assert len(set(apart)) == 4
+    first, second, third, alone = (form.composition for form in balls([100.0, 80.0, 90.0, 90.0], chain))
+    assert first == second == third == apart[0] and alone == apart[3]
