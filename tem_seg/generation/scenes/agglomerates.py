@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tem_seg.generation.ranges import Range
 
 TRIES = 60
-SAMPLES = 80
+SAMPLES = 120
 """Points of a particle that are looked at to tell how much of it another one shares."""
 
 Points = NDArray[np.float64]
@@ -75,13 +75,17 @@ class _Cluster:
     limit: float
     closest: float
     points: Points
+    shares: Points
 
     def __init__(self, radii: Points, limit: float) -> None:
         self.radii, self.centres, self.count, self.limit = radii, np.zeros((len(radii), 2)), 1, limit
         self.closest = 0.85 * float(_closeness(np.array(limit)))
         self.mean, self.reach = np.sqrt(np.square(radii).mean(axis=1)), radii.max(axis=1)
         everyone = np.arange(len(radii))[:, None]
-        self.points = _SUNFLOWER * self.extent(everyone, _ANGLES)[:, :, None]
+        along = self.extent(everyone, _ANGLES)
+        self.points = _SUNFLOWER * along[:, :, None]
+        # as many points lie in each direction, for more area where a particle is longer
+        self.shares = np.square(along) / np.square(along).sum(axis=1, keepdims=True)
 
     def extent(self, index: int | NDArray[np.int64], angle: Points) -> Points:
         """Radius of particles' outlines in these directions."""
@@ -96,10 +100,14 @@ class _Cluster:
         near = np.flatnonzero(np.square(offsets).sum(axis=1) < np.square(reach))
         if not len(near):
             return 0.0
-        x, y = (self.points[index, :, axis] + offsets[near, axis, None] for axis in (0, 1))
-        inside = x * x + y * y < np.square(self.extent(near[:, None], np.arctan2(y, x)))
-        area, areas = np.square(self.mean[index]), np.square(self.mean[near])
-        return float((np.count_nonzero(inside, axis=1) / SAMPLES * area / np.minimum(areas, area)).max())
+        # points of the smaller one: of the larger one's too few would lie in it
+        larger, smaller = np.full(len(near), index), near.copy()
+        swap = self.mean[near] > self.mean[index]
+        larger[swap], smaller[swap] = near[swap], index
+        towards = np.where(swap, 1.0, -1.0)[:, None] * offsets[near]
+        x, y = (self.points[smaller, :, axis] + towards[:, axis, None] for axis in (0, 1))
+        inside = x * x + y * y < np.square(self.extent(larger[:, None], np.arctan2(y, x)))
+        return float((inside * self.shares[smaller]).sum(axis=1).max())
 
     def put(self, centre: Points) -> None:
         """The grain stays there."""
@@ -146,14 +154,14 @@ def _far_enough(cluster: _Cluster, index: int, centres: Points) -> NDArray[np.bo
 
 
 def _outermost(cluster: _Cluster, index: int, rng: np.random.Generator) -> float:
-    """Against the last particle in a random direction, where there is room for sure."""
+    """Against the last particle in a random direction, as far out as there is room for sure."""
     angle = np.array(rng.uniform(0.0, 2.0 * np.pi))
     ray = _along(angle)
     placed = cluster.centres[: cluster.count]
     partner = int(np.argmax(placed @ ray + cluster.reach[: cluster.count]))
-    centre = placed[partner] + ray * 1.02 * (cluster.reach[partner] + cluster.reach[index])
+    centre = placed[partner] + ray * float(cluster.extent(partner, angle) + cluster.extent(index, angle + np.pi))
     while cluster.shared(index, centre) > cluster.limit:
-        centre = centre + ray * 0.2 * cluster.reach[index]
+        centre = centre + ray * 0.05 * cluster.reach[index]
     cluster.put(centre)
     return float(angle)
 

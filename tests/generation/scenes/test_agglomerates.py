@@ -34,10 +34,11 @@ def shares(outlines: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("density", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("limit", [0.0, 0.15, 0.5])
-def test_no_two_share_more_than_the_limit_and_all_hang_together(density: float, limit: float) -> None:
-    radii, outlines = grains(14, 1)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_two_share_more_than_the_limit_and_all_hang_together(density: float, limit: float, seed: int) -> None:
+    radii, outlines = grains(14, seed)
     centres = gather(radii, Packing(density, limit), child_rng(2, "gather"))
-    assert shares(outlines, centres).max() <= limit + 0.035  # told from 80 points
+    assert shares(outlines, centres).max() <= limit + 0.03  # told from 120 points
     # grown by a sixth of a diameter they are one connected whole
     near = shares(outlines * 1.35, centres) > 0
     reached = {0}
