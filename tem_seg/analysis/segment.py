@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.data.digest import file_digest
-from tem_seg.data.images import normalise
+from tem_seg.data.images import HEADROOM, normalise
 from tem_seg.data.results import to_results
 from tem_seg.evaluation.calibration import Fit, applied
 from tem_seg.inference.predict import CONFIDENT, Predictor, cap_cost
@@ -46,7 +46,7 @@ class Segmenter:
 
     def __call__(self, pixels: NDArray[np.float32]) -> tuple[list[dict[str, Any]], bool]:
         """pixels (H, W) as read → COCO results of image 1 in descending score, and whether a cap cost particles."""
-        found = self._uncapped(normalise(pixels))
+        found = self._uncapped(normalise(pixels, HEADROOM))
         rows = to_results(found, 1, list(range(1, len(self.categories) + 1)))
         return applied(rows, self.calibration), found.capped
 

@@ -29,6 +29,8 @@ class RecipeStream:
     split: str = "train"
     classes: tuple[str, ...] | None = None
     """Only particles of these classes, in this order; None: all of the recipe's."""
+    headroom: float = 0.0
+    """Of the model that they are for (data.images.normalise)."""
 
     def __post_init__(self) -> None:
         check_pair(self.recipe, self.imaging, self.image_size)
@@ -46,7 +48,7 @@ class RecipeStream:
     def seen(self, drawn: Drawn) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
         """What a training would read from the files of such an image.
 
-        Pixels (H, W) float32 in [0, 1] as models see them, and annotations as data.coco.CocoDataset has them.
+        Pixels (H, W) float32 as models of that headroom see them, and annotations as data.coco.CocoDataset has them.
         """
         found = coco.annotations_of(drawn.instances, 1, range(1, len(self.recipe.categories) + 1), 1)
         levels = drawn.micrograph.pixels
@@ -54,7 +56,7 @@ class RecipeStream:
             levels = levels.astype(np.uint8).astype(np.float32)
         label_of = {self.recipe.categories.index(name) + 1: label for label, name in enumerate(self.categories)}
         chosen = [entry for entry in found if entry["category_id"] in label_of]
-        return normalise(levels), [entry | {"label": label_of[entry["category_id"]]} for entry in chosen]
+        return normalise(levels, self.headroom), [entry | {"label": label_of[entry["category_id"]]} for entry in chosen]
 
     def __call__(self, k: int) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
         """Image k, as :func:`seen`."""

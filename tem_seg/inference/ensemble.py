@@ -35,7 +35,7 @@ class Ensemble:
             raise ValueError(f"{len(self.models)} models and {len(self.looks)} looks: give one look a model")
 
     def __call__(self, pixels: NDArray[np.floating]) -> Prediction:
-        """pixels (H, W) in [0, 1], normalised as in training → Prediction with ``agreement`` and ``agreement_iou``."""
+        """pixels (H, W), normalised with headroom for all → Prediction with ``agreement`` and ``agreement_iou``."""
         found = [look(model, pixels) for look, model in zip(self.looks, self.models, strict=True)]
         together = voted(shared_alone(found), self.merge_iou)
         enough = keep(together, together.scores >= self.min_score)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tem_seg.core.types import Prediction
 from tem_seg.data.coco import CocoDataset
-from tem_seg.data.images import normalise, read_micrograph
+from tem_seg.data.images import HEADROOM, normalise, read_micrograph
 from tem_seg.data.results import capped_flags, to_results
 from tem_seg.inference import scales
 from tem_seg.inference.instances import keep, turned_back
@@ -36,7 +36,7 @@ VIEWS: Mapping[str, tuple[tuple[int, bool], ...]] = {
 
 
 See = Callable[[NDArray[np.float32]], Prediction]
-"""Pixels (H, W) in [0, 1], normalised as in training → what is seen in them."""
+"""Pixels (H, W), normalised with all headroom that a model may want → what is seen in them."""
 CONFIDENT = 0.5
 """The score from which a particle counts where no other one is known."""
 
@@ -73,8 +73,8 @@ class Predictor:
 
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel, pixels: NDArray[np.floating]) -> Prediction:
-        """pixels (H, W) in [0, 1], normalised as in training → Prediction."""
-        image = np.ascontiguousarray(pixels, np.float32)
+        """pixels (H, W), normalised with at least the model's headroom → Prediction."""
+        image = np.ascontiguousarray(pixels, np.float32).clip(-model.headroom, 1 + model.headroom)
         if self.find_scale:
             looks = [scales.found((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))]
         else:
@@ -160,7 +160,7 @@ def predict_images(model: SegmentationModel, dataset: CocoDataset, predictor: Pr
 def images_seen(see: See, dataset: CocoDataset) -> Iterator[Predicted]:
     """As :func:`predict_images`, with whatever makes a Prediction of a micrograph's pixels."""
     for image in dataset.images:
-        pixels = normalise(read_micrograph(image.path).pixels)
+        pixels = normalise(read_micrograph(image.path).pixels, HEADROOM)
         start = time.perf_counter()
         prediction = see(pixels)
         seconds = time.perf_counter() - start

@@ -33,8 +33,11 @@ class Target(TypedDict):
 class SegmentationModel(nn.Module, ABC):
     """Base of every trainable model.
 
-    images: list of (1, H, W) float32 in [0, 1] (data.images.normalise), sizes may differ.
+    images: list of (1, H, W) float32 in [-headroom, 1 + headroom] (data.images.normalise), sizes may differ.
     """
+
+    headroom: float = 0.0
+    """How far beyond a micrograph's 1st and 99th percentile the model sees, in units of what lies between them."""
 
     def train(self, mode: bool = True) -> Self:
         """As in torch, but batch norms whose weights are frozen never update their statistics."""

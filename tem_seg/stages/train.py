@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tem_seg.inference.classify import classify_images
 from tem_seg.inference.predict import Predictor, predict_dataset
 from tem_seg.models import checkpoint, freezing
 from tem_seg.models.classify.network import ShapeClassifier
-from tem_seg.models.contract import SegmentationModel, Target
+from tem_seg.models.contract import SegmentationModel
 from tem_seg.reporting.wandb_log import log_panels
 from tem_seg.stages import common, pruning, tracking
 from tem_seg.training.augment import Tone
@@ -63,7 +64,7 @@ def _train(cfg: DictConfig, run_dir: Path, logger: Logger | None, show: Show | N
     torch.manual_seed(child_seed(cfg.seed, "weights") % 2**63)
     model: SegmentationModel = factory.build()
     precision = resolve_precision(cfg.trainer.precision)
-    data = _data(cfg, training, model.encoder(), bool(about.get("rotated")))
+    data = _data(cfg, training, model, bool(about.get("rotated")))
     trained, there = (count / 1e6 for count in freezing.counts(model))
     print(f"  {about['family']} on {about['backend']}, {trained:.1f} of {there:.1f} M parameters train, {precision}, "
           f"{_amount(training, len(data.training))}", flush=True)  # fmt: skip
@@ -136,8 +137,10 @@ def _through_catalog(
 
 
 def _data(
-    cfg: DictConfig, training: CocoDataset | RecipeStream, encode: Callable[[Target], Target] | None, rotated: bool
+    cfg: DictConfig, training: CocoDataset | RecipeStream, model: SegmentationModel, rotated: bool
 ) -> TrainingData:  # fmt: skip
+    if not isinstance(training, CocoDataset):
+        training = replace(training, headroom=model.headroom)
     batch = cfg.train.batch_size * cfg.trainer.accumulate
     crop = CropPolicy(
         cfg.train.crop.crop_px, tuple(cfg.train.crop.scale_range), tuple(cfg.train.crop.particle_px_range),
@@ -146,7 +149,8 @@ def _data(
     samples = TrainingSet(
         training, samples=cfg.train.steps * batch, seed=cfg.seed, crop=crop,
         tone=Tone(**OmegaConf.to_container(cfg.train.tone)),  # type: ignore[arg-type]
-        cache_bytes=int(cfg.train.cache_gb * 1e9), rotated=rotated, encode=encode,
+        cache_bytes=int(cfg.train.cache_gb * 1e9), rotated=rotated, encode=model.encoder(),
+        headroom=model.headroom,
     )  # fmt: skip
     return TrainingData(
         samples, batch_size=cfg.train.batch_size, interval_steps=cfg.train.validate_every * cfg.trainer.accumulate,

@@ -143,20 +143,28 @@ class Tone:
     blur_chance: float = 0.2
     invert_chance: float = 0.1
 
-    def build(self) -> A.Compose:
-        """The albumentations pipeline, to be called by :func:`change_tone`."""
+    def build(self, headroom: float = 0.0) -> A.Compose:
+        """The albumentations pipeline, to be called by :func:`change_tone` with the same headroom."""
+        unit = 1 / (1 + 2 * headroom)
         return A.Compose([
-            A.RandomBrightnessContrast(self.contrast, self.contrast, p=self.contrast_chance),
+            A.RandomBrightnessContrast(self.contrast * unit, self.contrast, p=self.contrast_chance),
             A.RandomGamma((60, 160), p=self.gamma_chance),
             A.GaussianBlur(blur_limit=(3, 5), p=self.blur_chance),
-            A.GaussNoise(std_range=(0.0, self.noise_sd), p=self.noise_chance),
+            A.GaussNoise(std_range=(0.0, self.noise_sd * unit), p=self.noise_chance),
             A.InvertImg(p=self.invert_chance),
         ])  # fmt: skip
 
 
-def change_tone(pipeline: A.Compose, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """image (h, w) float32 in [0, 1] → the same, changed in tone, blur and noise as drawn from rng."""
+def change_tone(
+    pipeline: A.Compose, image: NDArray[np.float32], rng: np.random.Generator, headroom: float = 0.0
+) -> NDArray[np.float32]:
+    """image (h, w) float32 in [-headroom, 1 + headroom] → the same, changed in tone, blur and noise as drawn from rng.
+
+    Albumentations takes [0, 1] and clips to it: it is shown the whole range as that.
+    """
     pipeline.set_random_seed(int(rng.integers(2**31)))
-    changed = pipeline(image=image[..., None])["image"][..., 0]
-    clipped: NDArray[np.float32] = np.clip(changed, 0.0, 1.0).astype(np.float32)
-    return clipped
+    least, span = np.float32(-headroom), np.float32(1 + 2 * headroom)
+    shown = image if not headroom else (image - least) / span
+    changed: NDArray[np.float32]
+    changed = np.clip(pipeline(image=shown[..., None])["image"][..., 0], 0.0, 1.0).astype(np.float32)
+    return changed if not headroom else changed * span + least

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -74,16 +74,16 @@ class PixelCache:
         return pixels
 
 
-def read_normalised(path: Path) -> Pixels:
-    """The micrograph as float16 (H, W) in [0, 1]: 11 bits of precision at half the memory of float32."""
-    return normalise(read_micrograph(path).pixels).astype(np.float16)
+def read_normalised(path: Path, headroom: float = 0.0) -> Pixels:
+    """The micrograph as float16 (H, W), normalised: 11 bits of precision at half the memory of float32."""
+    return normalise(read_micrograph(path).pixels, headroom).astype(np.float16)
 
 
 class Source(Protocol):
     """Where annotated micrographs come from. Values only, so that loader processes can be handed one."""
 
     def __call__(self, k: int) -> tuple[Pixels | NDArray[np.float32], list[dict[str, Any]]]:
-        """Sample k's micrograph: pixels (H, W) in [0, 1] as models see them, and annotations as CocoDataset has them.
+        """Sample k's micrograph: pixels (H, W) as the model sees them, and annotations as CocoDataset has them.
 
         Depends on k alone.
         """
@@ -111,11 +111,12 @@ class Files:
 
 
 class TrainingSet(Dataset[tuple[Tensor, Target]]):
-    """Crops of a source's micrographs: item k → (image (1, h, w) float32 in [0, 1], Target).
+    """Crops of a source's micrographs: item k → (image (1, h, w) float32 in [-headroom, 1 + headroom], Target).
 
     source: a dataset, whose files are read and kept in memory up to cache_bytes, or what makes micrographs. Where it
     knows boxes alone, targets have no masks. rotated: targets have rotated boxes, which the annotations must allow
-    (else UserError). encode: what the model makes of each target (SegmentationModel.encoder).
+    (else UserError). encode: what the model makes of each target (SegmentationModel.encoder). headroom: the model's;
+    of a source that makes micrographs, what it makes them with.
     """
 
     def __init__(
@@ -129,8 +130,9 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         cache_bytes: int = 4 * 10**9,
         rotated: bool = False,
         encode: Callable[[Target], Target] | None = None,
+        headroom: float = 0.0,
     ) -> None:
-        self.encode = encode
+        self.encode, self.headroom = encode, headroom
         self.samples, self.seed, self.crop, self.tone, self.rotated = samples, seed, crop, tone, rotated
         self.source: Source
         if isinstance(source, CocoDataset):
@@ -139,7 +141,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
                     f"a rotated model needs masks or rotated boxes to train on, but the annotations of {source.path} "
                     "are upright boxes alone: use model=faster_rcnn, or annotate with rotated boxes"
                 )
-            self.source = Files(source, seed, PixelCache(cache_bytes, read_normalised))
+            self.source = Files(source, seed, PixelCache(cache_bytes, partial(read_normalised, headroom=headroom)))
         else:
             self.source = source
 
@@ -148,7 +150,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
 
     @cached_property
     def _pipeline(self) -> Any:  # built in the worker that uses it
-        return self.tone.build()
+        return self.tone.build(self.headroom)
 
     def __getitem__(self, k: int) -> tuple[Tensor, Target]:
         micrograph, annotations = self.source(k)
@@ -163,7 +165,7 @@ class TrainingSet(Dataset[tuple[Tensor, Target]]):
         unknown = np.isnan(crop) if window.turn_deg else None
         if unknown is not None:
             crop[unknown] = PADDING
-        pixels = change_tone(self._pipeline, crop, rng)
+        pixels = change_tone(self._pipeline, crop, rng, self.headroom)
         if unknown is not None:
             pixels[unknown] = PADDING
         # a crowd region is no particle: nothing is learned from it

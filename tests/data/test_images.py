@@ -130,6 +130,15 @@ def test_normalise_is_the_percentile_stretch() -> None:
     assert found == pytest.approx(np.clip((pixels - low) / (high - low), 0, 1), abs=1e-5)
 
 
+def test_headroom_keeps_what_lies_beyond_the_percentiles() -> None:
+    pixels = np.random.default_rng(0).normal(100, 20, (200, 300)).astype(np.float32)
+    pixels[:4, :4] = 1e4  # hot pixels
+    low, high = np.percentile(pixels, [1, 99])
+    found = normalise(pixels, 0.75)
+    assert found == pytest.approx(np.clip((pixels - low) / (high - low), -0.75, 1.75), abs=1e-5)
+    assert found.max() == 1.75 and (found.clip(0, 1) == normalise(pixels)).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 17), (200, 300)])
 def test_percentiles_of_grey_levels_are_those_of_numpy(size: tuple[int, int]) -> None:
     levels = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)

@@ -225,6 +225,17 @@ def test_a_constant_micrograph_is_shown_as_zeros(dataset: coco.CocoDataset) -> N
     assert all(not image.any() for image in model.shown)
 
 
+@pytest.mark.parametrize("headroom", [0.0, 0.25])
+def test_a_micrograph_is_shown_with_the_headroom_that_the_model_has(dataset: coco.CocoDataset, headroom: float) -> None:
+    levels = np.random.default_rng(0).integers(100, 120, (80, 100)).astype(np.uint8)
+    levels[10:12, 10:14], levels[20, 20:28] = 255, 0
+    write_png(dataset.images[0].path, levels)
+    model = always(NOTHING)
+    model.headroom = headroom
+    next(predict_images(model, dataset, Predictor()))
+    assert (float(model.shown[0].min()), float(model.shown[0].max())) == (-headroom, 1 + headroom)
+
+
 def test_a_class_that_the_dataset_lacks_becomes_its_first(dataset: coco.CocoDataset) -> None:
     """Class-agnostic evaluation of a model with more classes: the particle counts, its name does not."""
     results, _ = predict_dataset(always(found((5, 6, 10, 0.9, 4))), dataset, Predictor())

@@ -110,7 +110,10 @@ def test_weights_trained_on_other_grey_levels_are_refused(tmp_path: Path) -> Non
     small = MultiresUnet(width=4)
     before = {key: value for key, value in small.about().items() if key != "grey_levels"}
     checkpoint.write(tmp_path / "a.safetensors", small.build().state_dict(), before)
-    with pytest.raises(UserError, match="by their mean and standard deviation.* 1st and 99th percentile: train it"):
+    with pytest.raises(
+        UserError,
+        match="by their mean and standard deviation.* 1st and 99th percentile, with what lies beyond: train it",
+    ):
         MultiresUnet(width=4, weights=str(tmp_path / "a.safetensors")).build()
 
 

@@ -254,6 +254,23 @@ def test_inversion_alone_is_one_minus_the_image() -> None:
     np.testing.assert_allclose(change_tone(only, image, np.random.default_rng(0)), 1 - image, atol=1e-6)
 
 
+def test_with_headroom_the_same_changes_go_beyond_black_and_white() -> None:
+    none = {"contrast_chance": 0, "gamma_chance": 0, "noise_chance": 0, "blur_chance": 0, "invert_chance": 0}
+    image = np.random.default_rng(0).uniform(-0.75, 1.75, (100, 100)).astype(np.float32)
+    for seed, (changes, wanted) in enumerate([({}, image), ({"invert_chance": 1}, 1 - image)]):
+        found = change_tone(Tone(**none | changes).build(0.75), image, np.random.default_rng(seed), 0.75)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    grey = np.full((100, 100), 0.5, np.float32)
+    noisy, plain = (Tone(**none | {"noise_chance": 1}).build(room) for room in (0.75, 0.0))
+    for seed in range(5):
+        found = change_tone(noisy, grey, np.random.default_rng(seed), 0.75).std()
+        assert found == pytest.approx(change_tone(plain, grey, np.random.default_rng(seed)).std(), rel=0.02)
+    brighter = Tone(**none | {"contrast_chance": 1}).build(0.75)
+    spread = [change_tone(brighter, image, np.random.default_rng(seed), 0.75) for seed in range(20)]
+    low, high = min(each.min() for each in spread), max(each.max() for each in spread)
+    assert low == pytest.approx(-0.75) and high == pytest.approx(1.75)
+
+
 def test_noise_has_at_most_the_given_strength() -> None:
     only = Tone(
         contrast_chance=0, gamma_chance=0, noise_chance=1, noise_sd=0.08, blur_chance=0, invert_chance=0

@@ -33,10 +33,11 @@ class Made:
 
     dataset: CocoDataset
     seed: int = 3
+    headroom: float = 0.0
 
     def __call__(self, k: int) -> tuple[Any, list[dict[str, Any]]]:
         image = self.dataset.images[Files(self.dataset, self.seed, None).image_index(k)]  # type: ignore[arg-type]
-        return read_normalised(image.path).astype(np.float32), self.dataset.annotations[image.id]
+        return read_normalised(image.path, self.headroom).astype(np.float32), self.dataset.annotations[image.id]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def same(a: Any, b: Any) -> bool:
     return torch.equal(image_a, image_b) and all(torch.equal(target_a[key], target_b[key]) for key in target_b)
 
 
-def samples_of(source: Any, samples: int = 40) -> TrainingSet:
-    return TrainingSet(source, samples=samples, seed=3, crop=CROP, tone=Tone())
+def samples_of(source: Any, samples: int = 40, headroom: float = 0.0) -> TrainingSet:
+    return TrainingSet(source, samples=samples, seed=3, crop=CROP, tone=Tone(), headroom=headroom)
 
 
 @pytest.fixture
@@ -66,9 +67,12 @@ def fresh(discs: CocoDataset) -> Fresh:
     return Fresh(discs.annotations[1][0])
 
 
-def test_files_and_source_give_the_same_samples(discs: CocoDataset) -> None:
-    files, made = samples_of(discs), samples_of(Made(discs))
+@pytest.mark.parametrize("headroom", [0.0, 0.75])
+def test_files_and_source_give_the_same_samples(discs: CocoDataset, headroom: float) -> None:
+    files, made = samples_of(discs, headroom=headroom), samples_of(Made(discs, headroom=headroom), headroom=headroom)
     assert all(same(files[k], made[k]) for k in range(20))
+    most = max(float(files[k][0].max()) for k in range(20))
+    assert most > 1 if headroom else most == 1
 
 
 def test_sample_k_is_the_same_in_any_order(fresh: Fresh) -> None:

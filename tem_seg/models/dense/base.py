@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
+from tem_seg.data.images import HEADROOM
 from tem_seg.models.contract import SegmentationModel, Target
 
 LEAST_SPAN = 0.1
@@ -40,6 +41,8 @@ class Trunk:
 
 class DenseModel(SegmentationModel):
     """A trunk and 1 x 1 convolutions on it, which say ``outputs`` things of every pixel of its grid."""
+
+    headroom = HEADROOM
 
     def __init__(self, trunk: Trunk, outputs: int) -> None:
         super().__init__()

@@ -25,7 +25,7 @@ class Dense(ABC):
     FAMILY: ClassVar[str]
     PUBLISHED: ClassVar[tuple[str, ...]] = ("none",)
     """Values of model.weights that name no file."""
-    GREY_LEVELS: ClassVar[str | None] = "1st and 99th percentile"
+    GREY_LEVELS: ClassVar[str | None] = "1st and 99th percentile, with what lies beyond"
     """What a micrograph's are brought to one scale by, None for none; weights are for what they were trained with."""
     num_classes: int = 1
     weights: str = "none"
@@ -55,8 +55,9 @@ class Dense(ABC):
     def _refuse_other_grey_levels(self, known: dict[str, Any], path: Path) -> None:
         if "family" in known and known.get("grey_levels") != self.GREY_LEVELS:
             raise UserError(
-                f"{path} was trained on micrographs brought to one scale by their mean and standard deviation, as "
-                f"model={self.FAMILY} saw them once; now it is by their {self.GREY_LEVELS}: train it anew"
+                f"{path} was trained on micrographs brought to one scale by their "
+                f"{known.get('grey_levels', 'mean and standard deviation')}, as model={self.FAMILY} saw them once; now "
+                f"it is by their {self.GREY_LEVELS}: train it anew"
             )
 
     def about(self) -> dict[str, Any]:
