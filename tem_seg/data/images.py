@@ -184,8 +184,8 @@ def normalise(pixels: NDArray[np.float32], headroom: float = 0.0) -> NDArray[np.
     """pixels (H, W), a whole micrograph → (H, W) float32: its 1–99 percentile stretched to [0, 1], clipped to
     [-headroom, 1 + headroom].
 
-    Where bright particles cover a tenth of the field, the brightest hundredth is a tenth of their pixels, and without
-    headroom the creases between them are among what is clipped.
+    Where bright particles cover a tenth of the field, the brightest hundredth is up to a tenth of their pixels, and
+    without headroom the creases there are clipped.
     Where both percentiles coincide (particles on less than 1 % of a flat ground), minimum and maximum take their
     place; a constant image becomes zeros. Above 2^22 px the percentiles are taken on a regular grid of every k-th
     row and column (k = 2 for 4096²: 0.09 s instead of 0.25 s, same percentiles within the noise).
