@@ -17,7 +17,7 @@ from tem_seg.generation.recipe import OCCLUSIONS, Picture, Recipe, SequenceRecip
 from tem_seg.generation.recipes.mixture import Mixture
 from tem_seg.generation.truth import instances_of, without_hidden
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 """Part of every dataset's identity: raise it when any code in this package changes what is drawn."""
 
 

@@ -164,7 +164,6 @@ def change_tone(
     """
     pipeline.set_random_seed(int(rng.integers(2**31)))
     least, span = np.float32(-headroom), np.float32(1 + 2 * headroom)
-    shown = image if not headroom else (image - least) / span
-    changed: NDArray[np.float32]
-    changed = np.clip(pipeline(image=shown[..., None])["image"][..., 0], 0.0, 1.0).astype(np.float32)
-    return changed if not headroom else changed * span + least
+    changed = pipeline(image=((image - least) / span)[..., None])["image"][..., 0]
+    clipped: NDArray[np.float32] = np.clip(changed, 0.0, 1.0).astype(np.float32) * span + least
+    return clipped

@@ -167,13 +167,15 @@ def piled(scene: Scene, height: Floats) -> Iterator[tuple[Particle, Relief]]:
 
 def _beside(height: Floats, crop: Relief) -> float:
     """How high over the substrate the crop's middle is, if its surface goes on from what it has grown together with;
-    0 where nothing lies there yet. Compared are the last pixels before the seam and the highest next to them."""
+    0 where nothing lies there yet. Compared are the last pixels before the seam and the mean of what is next to them.
+    """
     seam = crop.mask & (crop.free < np.float32(0.5)) & (crop.inward < np.float32(1.0))
     if not seam.any():
         return 0.0
     rows, columns = crop.window
     top, left = min(rows.start, 1), min(columns.start, 1)
     around = height[rows.start - top : rows.stop + 1, columns.start - left : columns.stop + 1]
-    near = cv2.dilate(around, np.ones((3, 3), np.uint8))[top:, left:][: seam.shape[0], : seam.shape[1]]
-    lies = seam & (near > 0)
-    return float(np.median((near - crop.upper)[lies])) if lies.any() else 0.0
+    sums, shares = (cv2.blur(each, (3, 3)) for each in (around, (around > 0).astype(np.float32)))
+    here = slice(top, top + seam.shape[0]), slice(left, left + seam.shape[1])
+    lies = seam & (shares[here] > np.float32(0.1))
+    return float(np.median(sums[here][lies] / shares[here][lies] - crop.upper[lies])) if lies.any() else 0.0
