@@ -84,4 +84,4 @@ def test_it_trains_scores_reports_and_names_what_a_segmentation_found(tmp_path: 
     shapes = read(tmp_path / "found" / "metrics.json")["shapes"]
     assert shapes["n"] == 4 and sum(map(sum, shapes["confusion"]["counts"])) == 4 - shapes["n_nothing_found"]
     page = (tmp_path / "found" / "report.html").read_text()
-    assert 'id="shapes"' in page and "Of 4 micrographs, the class that most particles found" in page
+    assert 'id="shapes"' in page and "Of 4 micrographs, the class that most of the particles found" in page

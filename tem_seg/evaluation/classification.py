@@ -6,7 +6,7 @@ Of a micrograph the true class is the one that most of its annotated particles h
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ Labels = NDArray[np.int64]
 
 
 def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """metrics.json of a classifier (docs/results-format.md), from the rows of ``inference.classify``.
+    """metrics.json of a classifier (docs/results-format.md), from the rows of ``inference.classify``. Where they are of
+    particles, ``micrographs`` has how often the class that most of a micrograph's were given is the true one.
 
     Raises UserError where rows name what the dataset does not hold, or lack a class.
     """
@@ -37,6 +38,7 @@ def classification_metrics(dataset: CocoDataset, results: list[dict[str, Any]]) 
         "n_without_class": len(dataset) - len({i for i, found in dataset.annotations.items() if _particles(found)}),
         "log_loss": log_loss(truth, said),
         **_figures(counts, counts.sum(axis=1), dataset.categories, independent=not of_particles),
+        **({"micrographs": _by_most(dataset, _given(images, said.argmax(axis=1)))} if of_particles else {}),
     }  # fmt: skip
 
 
@@ -50,12 +52,23 @@ def named_metrics(dataset: CocoDataset, results: list[dict[str, Any]], min_score
     names = {row[NAMED_SHAPE] for row in results if NAMED_SHAPE in row}
     if not names or not names <= set(dataset.categories):
         return None
+    counting = [row for row in results if row["score"] >= min_score]
+    labels = [dataset.categories.index(row[NAMED_SHAPE]) for row in counting]
+    return _by_most(dataset, _given([row["image_id"] for row in counting], labels))
+
+
+def _given(images: Iterable[int], labels: Iterable[int]) -> dict[int, Counter[int]]:
+    """How many particles of each micrograph were given each label."""
     found: dict[int, Counter[int]] = defaultdict(Counter)
-    for row in results:
-        if row["score"] >= min_score:
-            found[row["image_id"]][dataset.categories.index(row[NAMED_SHAPE])] += 1
+    for image, label in zip(images, labels, strict=True):
+        found[image][int(label)] += 1
+    return found
+
+
+def _by_most(dataset: CocoDataset, found: dict[int, Counter[int]]) -> dict[str, Any]:
+    """The class that most particles of a micrograph were given, the first of equals, against its true one."""
     known = {i: label for i, some in dataset.annotations.items() if (label := class_of_image(some)) is not None}
-    there = [image for image in known if found[image]]
+    there = [image for image in known if image in found]
     said = np.array([_commonest(found[image]) for image in there], np.int64)
     counts = confusion(np.array([known[image] for image in there], np.int64), said, len(dataset.categories))
     n = np.bincount(np.array(list(known.values()), np.int64), minlength=len(dataset.categories))

@@ -42,8 +42,9 @@ def build_classification_report(
         flags=metrics["red_flags"],
         notes=_notes(metrics),
         key_figures=_key_figures(metrics),
-        matrices=[confusion_matrix(metrics["confusion"], normalised=share) for share in (True, False)],
+        matrices=_matrices(metrics),
         metric_tables=metric_tables(metrics),
+        micrographs=_of_micrographs(metrics.get("micrographs"), "the particles of each"),
         paper=paper(run, metrics),
         training=plots.training_curves(curves),
         made=made(run),
@@ -54,22 +55,29 @@ def build_classification_report(
 
 def named_shapes(metrics: dict[str, Any]) -> dict[str, Any] | None:
     """A report's section on the classes that a classifier gave the particles found; None where none did."""
-    shapes = metrics.get("shapes")
-    if shapes is None:
+    return _of_micrographs(metrics.get("shapes"), "the particles found in each")
+
+
+def _of_micrographs(known: dict[str, Any] | None, whose: str) -> dict[str, Any] | None:
+    """A section on micrographs whose class is what most of their particles were given; None where there is none."""
+    if known is None:
         return None
-    nothing = shapes["n_nothing_found"]
+    nothing = known["n_nothing_found"]
     said = [
-        f"Of {shapes['n']:,} micrographs, the class that most particles found in them were given, against the one that "
-        "most annotated ones have.",
-        *(f"{name} {tables.cell(shapes[key], 3).text} ({_between(shapes, key)})." for key, name in SHARES.items()),
+        f"Of {known['n']:,} micrographs, the class that most of {whose} were given, against the one that most "
+        "annotated ones have.",
+        *(f"{name} {tables.cell(known[key], 3).text} ({_between(known, key)})." for key, name in SHARES.items()),
         f"Nothing was found in {nothing:,}: counted as wrong." if nothing else "",
-        *(_sentence(flag) for flag in shapes["red_flags"]),
+        *(_sentence(flag) for flag in known["red_flags"]),
     ]
     return {
-        "said": " ".join(sentence for sentence in said if sentence),
-        "matrices": [confusion_matrix(shapes["confusion"], normalised=share) for share in (True, False)],
-        "tables": metric_tables(shapes)[:1],
+        "said": " ".join(sentence for sentence in said if sentence), "matrices": _matrices(known),
+        "tables": metric_tables(known)[:1],
     }  # fmt: skip
+
+
+def _matrices(metrics: dict[str, Any]) -> list[Markup]:
+    return [confusion_matrix(metrics["confusion"], normalised=share) for share in (True, False)]
 
 
 def metric_tables(metrics: dict[str, Any]) -> list[tables.Table]:

@@ -65,7 +65,10 @@ def _classification(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         test = info if split == "test" else test
     kept = ("accuracy", "balanced_accuracy", "log_loss", "n", "n_images")
     others = {s: {key: found[key] for key in kept} for s, found in splits.items() if s != "test"}
-    about = {"start": test.get("start"), "backbone": test.get("backbone"), "labels_note": cfg.dataset.labels_note}
+    note = {"labels_note": cfg.dataset.labels_note}
+    about = {"start": test.get("start"), "backbone": test.get("backbone"), **note}
+    if "micrographs" in splits["test"]:
+        about["micrographs"] = splits["test"]["micrographs"] | note
     atomic.write_json(run_dir / "metrics.json", {**splits["test"], **about, "splits": others}, indent=1)
     return {"balanced_accuracy": splits["test"]["balanced_accuracy"]}
 

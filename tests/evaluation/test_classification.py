@@ -121,6 +121,22 @@ def test_particles_are_scored_one_by_one_and_have_no_interval() -> None:
     assert "particles of one micrograph are alike" in found["interval_note"]
 
 
+def test_a_micrograph_is_what_most_of_its_particles_are_called() -> None:
+    """Two of the first one's three are called wrongly, all of the second's rightly, and the third's nothing."""
+    dataset = scene([0, 1, 2])
+    answers = {1: (1, 0, 1), 2: (1, 1, 2)}
+    rows = [row for image, labels in answers.items()
+            for entry, label in zip(dataset.annotations[image], labels, strict=True)
+            for row in rows_of(image, np.eye(3)[label].tolist(), annotation_id=entry["id"])]  # fmt: skip
+    found = c.classification_metrics(dataset, rows)
+    whole = found["micrographs"]
+    assert found["n"] == 6 and (whole["level"], whole["n"], whole["n_nothing_found"]) == ("image", 3, 1)
+    assert whole["confusion"]["counts"] == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
+    assert whole["accuracy"] == whole["balanced_accuracy"] == pytest.approx(1 / 3)
+    assert whole["accuracy_interval"] == pytest.approx(c.wilson(1, 3)), "micrographs are independent"
+    assert "micrographs" not in c.classification_metrics(scene([0]), said([0])), "the same again"
+
+
 def test_a_crowd_is_no_particle() -> None:
     dataset = scene([0])
     for entry in dataset.annotations[1][:2]:

@@ -67,6 +67,14 @@ def test_the_same_files_give_the_same_bytes(metrics: dict[str, Any], tmp_path: P
     assert built(tmp_path, metrics) == built(tmp_path, metrics)
 
 
+def test_micrographs_of_particles_have_a_section(metrics: dict[str, Any], tmp_path: Path) -> None:
+    assert 'id="micrographs"' not in built(tmp_path, metrics)
+    text = built(tmp_path, metrics | {"micrographs": metrics | {"n_nothing_found": 2}})
+    assert "Of 6 micrographs, the class that most of the particles of each were given" in text
+    assert "Balanced accuracy 0.625 (95% interval" in text and "Nothing was found in 2: counted as wrong." in text
+    assert text.count("Confusion matrix, counts of 6 samples") == 2
+
+
 def test_without_curves_and_with_nothing_scored(metrics: dict[str, Any], tmp_path: Path) -> None:
     nothing = {"accuracy": None, "balanced_accuracy": None, "accuracy_interval": None, "n": 0, "n_without_class": 6,
                "balanced_accuracy_interval": None, "red_flags": ["no micrograph has a class"]}  # fmt: skip
