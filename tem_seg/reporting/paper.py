@@ -12,7 +12,8 @@ from tem_seg.reporting import tables
 COLUMNS = ("figure", "paper", "n in the paper", "held against", "this run", "n here")
 WORDS = {
     "splits": "", "per_class": "", "fixed": "", "best": "score chosen on validation", "train": "training split",
-    "val": "validation split", "at_iou50": "IoU 0.5", "whole_image": "", **tables.KINDS,
+    "val": "validation split", "at_iou50": "IoU 0.5", "whole_image": "", "micrographs": "of micrographs",
+    **tables.KINDS,
 }  # fmt: skip
 """Parts of a place in metrics.json; what has no word is left out."""
 
@@ -56,9 +57,13 @@ def _row(one: Held, metrics: dict[str, Any]) -> tuple[tables.Cell, ...]:
 
 
 def held(run: dict[str, Any], metrics: dict[str, Any]) -> Iterator[Held]:
-    """Every figure of the paper with every one of this run that it is held against."""
+    """Every figure of the paper with every one of this run that it is held against.
+
+    Papers' classifiers are of micrographs: of one of particles ``micrographs`` of metrics.json is taken.
+    """
     for figure in _said(run).get("reports") or []:
-        for of in figure["of"]:
+        for place in figure["of"]:
+            of = f"micrographs.{place}" if "micrographs" in metrics else place
             ours, n = figure_at(metrics, of), _n(metrics, of)
             yield Held(figure["what"], figure["value"], figure["n"], of, ours, n, figure.get("against"))
 
@@ -98,6 +103,8 @@ def _n(metrics: dict[str, Any], place: str) -> str:
     """What a figure of this run was measured on."""
     parts = place.split(".")
     of = _at(metrics, parts[:2]) if parts[0] == "splits" else metrics
+    if parts[0] == "micrographs" and isinstance(metrics.get("micrographs"), dict):
+        return f"{tables.cell(metrics['micrographs']['n']).text} micrographs"
     if isinstance(of, dict) and classifies(metrics):
         return f"{tables.cell(of['n']).text} {metrics['level']}s in {tables.cell(of['n_images']).text} micrographs"
     if not isinstance(of, dict) or of.get("n_truths") is None:

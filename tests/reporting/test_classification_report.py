@@ -69,10 +69,15 @@ def test_the_same_files_give_the_same_bytes(metrics: dict[str, Any], tmp_path: P
 
 def test_micrographs_of_particles_have_a_section(metrics: dict[str, Any], tmp_path: Path) -> None:
     assert 'id="micrographs"' not in built(tmp_path, metrics)
-    text = built(tmp_path, metrics | {"micrographs": metrics | {"n_nothing_found": 2}})
-    assert "Of 6 micrographs, the class that most of the particles of each were given" in text
+    whole = metrics | {"n": 3, "accuracy": 0.75, "n_nothing_found": 2}
+    text = built(tmp_path, metrics | {"level": "particle", "micrographs": whole})
+    assert "Of 3 micrographs, the class that most of the particles of each were given" in text
     assert "Balanced accuracy 0.625 (95% interval" in text and "Nothing was found in 2: counted as wrong." in text
     assert text.count("Confusion matrix, counts of 6 samples") == 2
+    held = " ".join(re.sub("<[^>]*>", " ", text[text.index('id="paper"') : text.index('id="training"')]).split())
+    assert "accuracy, Xception 0.75 not stated accuracy, of micrographs 0.750 3 micrographs" in held, (
+        "as the paper's is"
+    )
 
 
 def test_without_curves_and_with_nothing_scored(metrics: dict[str, Any], tmp_path: Path) -> None:
