@@ -227,6 +227,9 @@ class PredictionConfig:
     scales: list[float] | None = None
     """Magnifications at which a micrograph is looked at, and what is found twice is merged; null: 1, or what
     ``find_scale`` finds."""
+    finest: float | None = None
+    """Where particles are small in the finest of ``scales``, looks twice as fine each follow, of up to this
+    magnification; null: none."""
     merge_iou: float = 0.5
     """Mask IoU from which two detections are the same particle."""
     find_scale: bool | None = None

@@ -46,8 +46,9 @@ class Predictor:
     """How a micrograph is looked at.
 
     scales: magnifications; of what overlaps with a mask IoU of ``merge_iou`` within a class, at one magnification or
-    at two, the higher score wins. find_scale: one magnification, which follows from the particles of the micrograph,
-    and ``scales`` is not used (inference/scales.py). min_score: what is below is dropped.
+    at two, the higher score wins. finest: where what is found is small, looks follow that are twice as fine each, of up
+    to this magnification (``scales.asks_for_finer``); None: none. find_scale: one magnification, which follows from the
+    particles of the micrograph; ``scales`` and ``finest`` are not used then. min_score: what is below is dropped.
     tile_px: a micrograph that is larger, at a magnification, is looked at in tiles of that size, which overlap by
     ``overlap_px`` (both in px as shown); None: never. augment: "none", "flip" (also mirrored) or "dihedral" (mirrored
     and turned by quarters, eight looks); scores are averaged over those that agree. max_instances: the most particles
@@ -56,6 +57,7 @@ class Predictor:
     """
 
     scales: tuple[float, ...] = (1.0,)
+    finest: float | None = None
     merge_iou: float = 0.5
     find_scale: bool = False
     min_score: float = 0.05
@@ -69,7 +71,8 @@ class Predictor:
     @property
     def magnifications_and_views(self) -> dict[str, Any]:
         """What a calibration of scores and edges holds for, as JSON."""
-        return {"scales": None if self.find_scale else list(self.scales), "augment": self.augment}
+        finest = {} if self.finest is None else {"finest": self.finest}
+        return {"scales": None if self.find_scale else list(self.scales), **finest, "augment": self.augment}
 
     @torch.inference_mode()
     def __call__(self, model: SegmentationModel, pixels: NDArray[np.floating]) -> Prediction:
@@ -77,9 +80,13 @@ class Predictor:
         image = np.ascontiguousarray(pixels, np.float32).clip(-model.headroom, 1 + model.headroom)
         if self.find_scale:
             looks = [scales.found((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))]
-        else:
-            looks = [self._look(model, image, scale) for scale in self.scales]
-        return merge(looks, self.merge_iou, self.max_instances)
+            return merge(looks, self.merge_iou, self.max_instances)
+        looks = [self._look(model, image, scale) for scale in self.scales]
+        found, next_one = merge(looks, self.merge_iou, self.max_instances), 2 * max(self.scales)
+        while next_one <= (self.finest or 0) and scales.asks_for_finer(found, next_one / 2):
+            looks.append(self._look(model, image, next_one))
+            found, next_one = merge(looks, self.merge_iou, self.max_instances), 2 * next_one
+        return found
 
     def _look(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
         """One magnification, mirrored and turned as asked for."""

@@ -34,6 +34,10 @@ SEARCHED_PX = 560.0
 MAGNIFIED_PX, LARGEST_MAGNIFICATION = 790.0, 8.0
 """A micrograph is magnified beyond its own pixels up to a square of this side alone, and by no more than that: twice
 the pixels of a published figure showed no particle better."""
+FINER_PX = 48.0
+"""Typical particles below this, px as shown, ask for a look twice as fine: 24 px at a magnification of 2. Only of those
+that are sure: grain of a substrate, seen as hundreds of specks with a score of 0.5, is not to be magnified
+(docs/results/2026-11-22-dense.md)."""
 COARSE = 0.75
 """A look that counts of at most this magnification may be blind to fine particles."""
 FINE_PX, FINE_PART, HELD, SHARE = 24.0, 0.25, 3, 0.5
@@ -113,6 +117,11 @@ def _on_supports(fine: Prediction, coarse: Prediction) -> NDArray[np.float64]:
     supports = (held >= HELD) & (held >= DENSITY * areas)
     found_on = sizes[np.unique(one[supports[other]])]
     return found_on if areas[supports].sum() >= SHARE * areas.sum() else np.zeros(0)
+
+
+def asks_for_finer(prediction: Prediction, magnification: float) -> bool:
+    """Whether a look twice as fine as one of this magnification would find more: see :data:`FINER_PX`."""
+    return 0 < typical_px(prediction) * magnification < FINER_PX
 
 
 def typical_px(prediction: Prediction) -> float:

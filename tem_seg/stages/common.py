@@ -105,9 +105,9 @@ def predictor(cfg: DictConfig, precision: str, about: Mapping[str, Any]) -> Pred
     from tem_seg.inference.predict import Predictor
 
     options = cfg.prediction
-    asked_for = options.scales is None and bool(about.get("find_scale"))
+    asked_for = options.scales is None and options.finest is None and bool(about.get("find_scale"))
     return Predictor(
-        scales=tuple(options.scales or (1.0,)), merge_iou=options.merge_iou,
+        scales=tuple(options.scales or (1.0,)), finest=options.finest, merge_iou=options.merge_iou,
         find_scale=asked_for if options.find_scale is None else options.find_scale,
         min_score=options.min_score, max_instances=cfg.max_instances,
         precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,

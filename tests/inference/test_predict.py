@@ -58,6 +58,32 @@ def test_at_magnification_1_it_is_shown_as_it_is() -> None:
     np.testing.assert_array_equal(model.shown[0][0].numpy(), pixels)
 
 
+@pytest.mark.parametrize(
+    ("side", "score", "looks"),
+    [
+        (30, 0.9, [0.5, 1, 2]),  # 30 px as shown at 1: looks on; 60 at 2
+        (20, 0.7, [0.5, 1, 2, 4]),
+        (5, 0.9, [0.5, 1, 2, 4]),  # 4 is the finest
+        (48, 0.9, [0.5, 1]),
+        (5, 0.69, [0.5, 1]),  # specks that are not sure
+    ],
+)
+def test_where_particles_are_small_finer_looks_follow(side: int, score: float, looks: list[float]) -> None:
+    model = always(found((10, 10, side, score, 0)))
+    seen = Predictor(scales=(1.0, 0.5), finest=7.9)(model, GREY)
+    assert [image.shape[1] / SIZE[0] for image in model.shown] == [1, 0.5, *looks[2:]]
+    assert len(seen) == 1
+
+
+def test_what_a_finer_look_finds_asks_for_the_next_one() -> None:
+    """The larger ones are seen first; with the many small ones half of the area is below 12 px."""
+    large, small = (4, 4, 20, 0.9, 0), [(30 + 8 * k, 8 * row, 7, 0.8, 0) for k in range(8) for row in range(8)]
+    model = Scripted(lambda image: found(large) if image.shape[1] == SIZE[0] else found(large, *small))
+    assert len(Predictor(finest=4.0)(model, GREY)) == 65
+    assert [image.shape[1] / SIZE[0] for image in model.shown] == [1, 2, 4]
+    assert len(Predictor(finest=1.9)(model, GREY)) == 1
+
+
 def test_it_is_never_shrunk_below_what_the_pyramid_needs() -> None:
     model = always(NOTHING)
     Predictor(scales=(0.1,))(model, GREY)
