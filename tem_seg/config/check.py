@@ -159,8 +159,12 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
             f"prediction.find_scale=true finds the magnification, prediction.scales={list(scales)} gives it: leave one "
             "out"
         )
-    if (finest := cfg.prediction.finest) is not None and finest < max(scales or [1.0]):
-        yield f"prediction.finest={finest:g} is coarser than the finest of prediction.scales: raise it, or leave it out"
+    finest, least = cfg.prediction.finest, 2 * max(scales or [1.0])
+    if finest is not None and finest < least:
+        yield (
+            f"prediction.finest={finest:g}: a look twice as fine as the finest of prediction.scales needs {least:g}; "
+            "raise it, or leave it out"
+        )
     if finest is not None and cfg.prediction.find_scale:
         yield f"prediction.find_scale=true finds the magnification: leave prediction.finest={finest:g} out"
     tile_px, overlap_px = cfg.prediction.tile_px, cfg.prediction.overlap_px

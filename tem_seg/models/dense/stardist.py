@@ -66,7 +66,7 @@ class StarModel(DenseModel):
         """
         kinds, objects, distances = maps[:, 0].long(), maps[:, 1], maps[:, 2:]
         reach = said[:, 1 : 1 + self.rays] * UNIT_PX
-        inside = objects > 0  # a third of the pixels: a step takes a fifth less time than with all of them
+        inside = objects > 0  # the others have no outline to compare, and would take most of the time
         found, true = reach.movedim(1, -1)[inside], distances.movedim(1, -1)[inside]
         weights = objects[inside] / objects.sum().clamp(min=1e-7)
         wrong = (found - true).abs().mean(dim=1) / true.mean(dim=1).clamp(min=LEAST_REACH_PX)
