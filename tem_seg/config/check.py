@@ -154,19 +154,16 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
     scales = cfg.prediction.scales
     if scales is not None and (not scales or min(scales) <= 0):
         yield f"prediction.scales must hold positive magnifications, got {list(scales)}"
-    if scales is not None and cfg.prediction.find_scale:
-        yield (
-            f"prediction.find_scale=true finds the magnification, prediction.scales={list(scales)} gives it: leave one "
-            "out"
-        )
     finest, least = cfg.prediction.finest, 2 * max(scales or [1.0])
     if finest is not None and finest < least:
         yield (
             f"prediction.finest={finest:g}: a look twice as fine as the finest of prediction.scales needs {least:g}; "
             "raise it, or leave it out"
         )
-    if finest is not None and cfg.prediction.find_scale:
-        yield f"prediction.find_scale=true finds the magnification: leave prediction.finest={finest:g} out"
+    for key in ("scales", "finest") if cfg.prediction.find_scale else ():
+        if (given := cfg.prediction[key]) is not None:
+            told = f"prediction.{key}={given}"
+            yield f"prediction.find_scale=true finds the magnification, {told} gives it: leave one out"
     tile_px, overlap_px = cfg.prediction.tile_px, cfg.prediction.overlap_px
     if tile_px is not None and tile_px - overlap_px < SMALLEST_TILE_STEP_PX:
         yield (

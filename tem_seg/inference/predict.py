@@ -79,14 +79,17 @@ class Predictor:
         """pixels (H, W), normalised with at least the model's headroom → Prediction."""
         image = np.ascontiguousarray(pixels, np.float32).clip(-model.headroom, 1 + model.headroom)
         if self.find_scale:
-            looks = [scales.found((image.shape[0], image.shape[1]), lambda scale: self._look(model, image, scale))]
-            return merge(looks, self.merge_iou, self.max_instances)
+            size = (image.shape[0], image.shape[1])
+            return self._together([scales.found(size, lambda scale: self._look(model, image, scale))])
         looks = [self._look(model, image, scale) for scale in self.scales]
-        found, next_one = merge(looks, self.merge_iou, self.max_instances), 2 * max(self.scales)
-        while next_one <= (self.finest or 0) and scales.asks_for_finer(found, next_one / 2):
-            looks.append(self._look(model, image, next_one))
-            found, next_one = merge(looks, self.merge_iou, self.max_instances), 2 * next_one
+        found, finer = self._together(looks), 2 * max(self.scales)
+        while finer <= (self.finest or 0) and scales.asks_for_finer(found, finer / 2):
+            looks.append(self._look(model, image, finer))
+            found, finer = self._together(looks), 2 * finer
         return found
+
+    def _together(self, looks: list[Prediction]) -> Prediction:
+        return merge(looks, self.merge_iou, self.max_instances)
 
     def _look(self, model: SegmentationModel, image: NDArray[np.float32], scale: float) -> Prediction:
         """One magnification, mirrored and turned as asked for."""

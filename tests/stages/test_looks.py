@@ -51,7 +51,7 @@ def test_a_magnification_is_found_or_given() -> None:
 def test_finest_is_a_look_of_ones_own() -> None:
     look = common.predictor(config("prediction.finest=4.0"), "32-true", ASKS)
     assert look.finest == 4.0 and not look.find_scale
-    with pytest.raises(UserError, match=r"find_scale=true finds the magnification: leave prediction.finest=4 out"):
+    with pytest.raises(UserError, match=r"find_scale=true .* prediction.finest=4.0 gives it: leave one out"):
         config("prediction.finest=4.0", "prediction.find_scale=true")
     plain, finer = (common.predictor(config(*more), "32-true", {}) for more in ((), ("prediction.finest=4.0",)))
     assert "finest" not in plain.magnifications_and_views, "what was calibrated before goes on holding"
