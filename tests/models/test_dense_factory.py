@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,28 @@ SMALL = [MultiresUnet(width=4), Stardist(**STAR), Stardist(**STAR, grid=1, norm=
 NAMES = ["multires", "stardist", "plain stardist", "group norm"]
 
 
-@pytest.fixture(params=[*SMALL, "unet"], ids=[*NAMES, "unet"])
+ENCODED = [
+    Unet(backbone="resnet18", decoder_channels=(16, 16, 8, 8, 8)),
+    Stardist(backbone="resnet18", decoder_channels=(16, 16, 16, 16, 8)),
+]
+
+
+@pytest.fixture(params=[*SMALL, *ENCODED], ids=[*NAMES, "unet", "stardist of resnet18"])
 def factory(request: pytest.FixtureRequest) -> Dense:
-    if request.param != "unet":
-        return request.param  # type: ignore[no-any-return]
+    if request.param.backbone == "resnet18":
+        pytest.importorskip("segmentation_models_pytorch")
+    return request.param  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("grid", [1, 2, 4])
+def test_every_level_of_a_decoder_is_twice_as_fine_as_the_one_before(grid: int) -> None:
     pytest.importorskip("segmentation_models_pytorch")
-    return Unet(backbone="resnet18", decoder_channels=(16, 16, 8, 8, 8))
+    trunk = encoders.build_levels("resnet18", (16, 16, 8, 8, 4), imagenet=False, grid=grid)
+    with torch.no_grad():
+        levels = trunk.network.eval()(torch.rand(1, 1, 64, 96))
+    assert levels[0].shape[-2:] == (2, 3) and levels[-1].shape[-2:] == (64 // grid, 96 // grid)
+    assert all(fine.shape[-1] == 2 * coarse.shape[-1] for coarse, fine in pairwise(levels))
+    assert tuple(level.shape[1] for level in levels) == trunk.channels
 
 
 def discs() -> tuple[Tensor, dict[str, Tensor]]:
@@ -78,7 +95,7 @@ def test_what_an_image_says_does_not_depend_on_its_neighbours(factory: Dense) ->
         alone, beside = model.said([small])[0], model.said([small, large])[0]
     inner = (slice(None), slice(0, 8), slice(0, 8))
     assert alone.shape[1] <= beside.shape[1]
-    if factory.FAMILY != "unet" and getattr(factory, "norm", "") != "gn":  # which see the whole batch's size
+    if factory.backbone != "resnet18" and getattr(factory, "norm", "") != "gn":  # which see the whole batch's size
         torch.testing.assert_close(alone[inner], beside[inner], atol=2e-3, rtol=1e-2)
 
 
@@ -149,7 +166,9 @@ def test_frozen_weights_do_not_train(tmp_path: Path) -> None:
             MultiresUnet(weights="coco"),
             "there are no coco weights of model=multires_unet: set model.weights to",
         ),
-        (Stardist(weights="imagenet"), "there are no imagenet weights of model=stardist"),
+        (Stardist(weights="coco"), "there are no coco weights of model=stardist"),
+        (Stardist(weights="imagenet"), "there are no imagenet weights of model.backbone=plain: take an encoder"),
+        (Stardist(backbone="resnet18", decoder_channels=(8, 8)), "model.decoder_channels needs 5 positive numbers"),
         (Stardist(backend="detectron2"), "model=stardist is plain torch, not detectron2"),
         (Stardist(grid=3), "model.grid 1, 2 or 4"),
         (Stardist(norm="gn", width=12), "with model.norm=gn width a multiple of 8"),
@@ -166,7 +185,7 @@ def test_what_cannot_be_built_is_refused_before_any_work(made: Dense, message: s
 
 def test_without_the_package_unet_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoders, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'tem_seg\[models\]'; or use model=multires_unet"):
+    with pytest.raises(UserError, match=r"pip install 'tem_seg\[models\]'; model=multires_unet, and .* need nothing"):
         Unet().about()
 
 

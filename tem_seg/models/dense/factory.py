@@ -16,6 +16,8 @@ from tem_seg.models.dense.base import DenseModel, Trunk
 from tem_seg.models.dense.watershed import WatershedModel
 
 BACKEND = "torch"
+PLAIN = "plain"
+"""The backbone that is no encoder of another package."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +167,14 @@ class MultiresUnet(Watershed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stardist(Dense):
-    """StarDist (Schmidt et al. 2018) on the U-Net of the authors' package."""
+    """StarDist (Schmidt et al. 2018) on the U-Net of the authors' package, or on an encoder as :class:`Unet` has."""
 
     FAMILY: ClassVar[str] = "stardist"
-    backbone: str = "plain"
+    PUBLISHED: ClassVar[tuple[str, ...]] = ("none", "imagenet")
+    backbone: str = PLAIN
+    """plain, the package's network, of depth, width, features and norm; or an encoder, with decoder_channels."""
+    decoder_channels: tuple[int, ...] = (128, 64, 48, 48, 48)
+    """Of levels of strides 16, 8, 4, 2 and 1, as far as the grid."""
     rays: int = 32
     grid: int = 2
     """1, 2 or 4: every so many px a pixel says something."""
@@ -198,19 +204,33 @@ class Stardist(Dense):
                 "model.depth, model.width and model.features must be at least 1, and with model.norm=gn width a "
                 f"multiple of 8; got {self.depth}, {self.width}, {self.features}"
             )
+        if self.backbone == PLAIN and self.weights == "imagenet":
+            raise UserError("there are no imagenet weights of model.backbone=plain: take an encoder, such as resnet34")
+        if self.backbone != PLAIN:
+            from tem_seg.models.dense import encoders
+
+            encoders.refuse(self.backbone, self.weights, self.decoder_channels)
         for name in ("object_score", "nms_overlap"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"model.{name} must lie between 0 and 1, got {getattr(self, name)}")
 
+    def trunk(self) -> Trunk:
+        """With random weights, or published ones."""
+        from tem_seg.models.dense import encoders, plain_unet
+
+        if self.backbone == PLAIN:
+            return plain_unet.build(
+                depth=self.depth, width=self.width, features=self.features, grid=self.grid, norm=self.norm
+            )
+        return encoders.build_levels(
+            self.backbone, self.decoder_channels, imagenet=self.weights == "imagenet", grid=self.grid
+        )
+
     def model(self) -> DenseModel:
         """As in the base."""
-        from tem_seg.models.dense import plain_unet
         from tem_seg.models.dense.stardist import StarModel
 
-        trunk = plain_unet.build(
-            depth=self.depth, width=self.width, features=self.features, grid=self.grid, norm=self.norm
-        )
         return StarModel(
-            trunk, num_classes=self.num_classes, rays=self.rays, object_score=self.object_score,
+            self.trunk(), num_classes=self.num_classes, rays=self.rays, object_score=self.object_score,
             nms_overlap=self.nms_overlap, max_instances=self.max_instances,
         )  # fmt: skip
