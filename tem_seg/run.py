@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config import check, help, schema
+from tem_seg.config import check, explain, help, schema
 from tem_seg.core.errors import UserError
 from tem_seg.stages import slurm
 from tem_seg.sweeps import plugin
@@ -81,7 +81,7 @@ def _report(error: Any, overrides: list[str]) -> int:
         print(f"tem_seg: {cause}", file=sys.stderr)
         return 2
     if isinstance(cause, OmegaConfBaseException) or isinstance(error, HydraException) or _refused_by_hydra(error):
-        print(f"tem_seg: {check.explain(cause or error, overrides)}", file=sys.stderr)
+        print(f"tem_seg: {explain.explain(cause or error, overrides)}", file=sys.stderr)
         return 2
     if (refusal := slurm.refusal(error)) is not None:
         print(f"tem_seg: {refusal}", file=sys.stderr)

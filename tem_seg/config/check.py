@@ -1,19 +1,15 @@
-"""All of a config is checked before any work: keys against the schema, plugged-in parts against their signatures."""
+"""A config is checked before any work: its keys against the schema, its values, and what goes with what."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import inspect
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from hydra.utils import get_class, get_method
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tem_seg.config.schema import Config, Stage
@@ -218,91 +214,8 @@ def _output_faults(cfg: DictConfig) -> Iterator[str]:
                 yield f"generation.exports: no format '{name}' ({nearest(name, FORMATS)}); there are {known}"
 
 
-def check_targets(cfg: DictConfig) -> None:
-    """Raises UserError where a ``_target_`` cannot be imported or its arguments do not fit its signature.
-
-    Imports what the config names (torch among it), so it runs after the first line of output.
-    """
-    faults = list(_target_faults(cfg, ""))
-    if faults:
-        raise UserError("the configuration has faults:\n  " + "\n  ".join(faults))
-
-
-def _target_faults(node: Any, path: str) -> Iterator[str]:
-    if isinstance(node, ListConfig):
-        for index, item in enumerate(node):
-            yield from _target_faults(item, f"{path}[{index}]")
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
-        return
-    if "_target_" in node:
-        yield from _signature_faults(node, path)
-    for key in map(str, node):
-        if not OmegaConf.is_missing(node, key) and key not in OPEN_KEYS:
-            yield from _target_faults(node[key], f"{path}.{key}" if path else key)
-
-
-def _signature_faults(node: DictConfig, path: str) -> Iterator[str]:
-    try:
-        target = _locate(node["_target_"])
-    except Exception as error:  # noqa: BLE001 - whatever import raises is the user's wrong _target_
-        yield f"{path}._target_ '{node['_target_']}' cannot be imported ({error})"
-        return
-    parameters = inspect.signature(target).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in node:
-        if str(key) not in parameters and not str(key).startswith("_"):
-            yield f"unknown key '{path}.{key!s}' ({nearest(str(key), parameters)})"
-
-
-def _locate(target: str) -> Any:
-    try:
-        return get_class(target)
-    except ValueError:
-        return get_method(target)
-
-
 def config_folder() -> Path:
     """Where conf/ lies: inside the installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
-
-
-def explain(error: Exception, overrides: list[str]) -> str:
-    """Hydra's and OmegaConf's complaints about a key or a choice, in a sentence with the nearest known names."""
-    text = str(error).strip().split("\nConfig search path:")[0]
-    key = getattr(error, "full_key", None) or _key_in(text)
-    emptied = [o for o in overrides if o.endswith("=null") and (config_folder() / o.removesuffix("=null")).is_dir()]
-    if emptied and "Config group override" in text:
-        group = emptied[0].removesuffix("=null")
-        return f"'{emptied[0]}': a part is chosen by the name of a file in conf/{group}, and left out with '~{group}'"
-    if key and ("not in" in text or "not found" in text or "No match" in text):
-        *parents, name = str(key).split(".")
-        to_blame = [o for o in overrides if f"{key}.".startswith(f"{o.split('=')[0].lstrip('+~')}.") or str(key) in o]
-        place = f" (on the command line: {to_blame[0]})" if to_blame else ""
-        known = known_keys(parents) or _plugged_in_keys(parents, [o for o in overrides if o not in to_blame])
-        if known and name not in known:
-            return f"unknown key '{key}'{place}; {nearest(name, known)}"
-    return text
-
-
-def _plugged_in_keys(path: list[str], overrides: list[str]) -> list[str]:
-    """Names below a plugged-in part (model, recipe, …), read from the config without the override that failed."""
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        try:
-            node = OmegaConf.select(compose("config", [o for o in overrides if "=" in o]), ".".join(path))
-        except (HydraException, OmegaConfBaseException):
-            return []
-    return [str(key) for key in node if not str(key).startswith("_")] if isinstance(node, DictConfig) else []
-
-
-def _key_in(text: str) -> str | None:
-    for line in text.splitlines():
-        if "full_key:" in line:
-            return line.split("full_key:")[1].strip()
-        if "Key '" in line and "' is not in struct" in line:
-            return line.split("Key '")[1].split("'")[0]
-        if line.startswith("Could not override '"):
-            return line.split("'")[1].split("@")[0]
-    return None

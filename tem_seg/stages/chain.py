@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config import check
+from tem_seg.config import check, explain
 from tem_seg.config.schema import Stage
 from tem_seg.core.errors import UserError
 from tem_seg.stages import rundir
@@ -47,7 +47,7 @@ def _link(cfg: DictConfig) -> DictConfig:
         link = _compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        raise UserError(f"pretrain.experiment={wanted}: {check.explain(cause, overrides)}") from error
+        raise UserError(f"pretrain.experiment={wanted}: {explain.explain(cause, overrides)}") from error
     with open_dict(link):
         for key in SHARED:
             link[key] = cfg[key]

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from tem_seg import __version__
-from tem_seg.config import check
+from tem_seg.config import check, targets
 from tem_seg.config.schema import Stage, SweepKind
 from tem_seg.core import provenance
 from tem_seg.core.errors import UserError
@@ -45,7 +45,7 @@ def _lead(cfg: DictConfig, team: ranks.Team) -> Path:
         _announce(cfg, claim)
         sweep_job.note_run(claim.path)
         for part in (cfg, *before):
-            check.check_targets(part)
+            targets.check(part)
             _check_model(part)
         record = _record(cfg, claim)
         with _tracked(cfg, claim.path, record):

@@ -10,7 +10,7 @@ from composing import composed, composed_in
 from hydra.errors import ConfigCompositionException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
-from tem_seg.config import check
+from tem_seg.config import check, explain, targets
 from tem_seg.core.errors import UserError
 
 CONF = check.config_folder()
@@ -26,7 +26,7 @@ def explained(*overrides: str, folder: Path = CONF) -> str:
         cause = cause.__cause__
     error = cause or caught.value
     assert isinstance(error, Exception)
-    return check.explain(error, list(overrides))
+    return explain.explain(error, list(overrides))
 
 
 # ------------------------------------------------------------------------------- misspelt on the command line
@@ -87,7 +87,7 @@ def test_plugged_in_parts_are_held_against_their_signature(override: str, messag
     cfg = composed(*GOLD, override)
     check.check(cfg)
     with pytest.raises(UserError, match=message):
-        check.check_targets(cfg)
+        targets.check(cfg)
 
 
 def test_all_faults_come_in_one_message() -> None:
@@ -134,7 +134,7 @@ def test_misspelt_in_an_experiment_file(conf: Path, text: str, key: str, near: s
 def test_misspelt_in_a_model_file(conf: Path) -> None:
     cfg = composed_in(add(conf, "back_bone: resnet18\n", "model/mask_rcnn.yaml"), *GOLD)
     with pytest.raises(UserError, match=r"unknown key 'model.back_bone' \(nearest: backbone"):
-        check.check_targets(cfg)
+        targets.check(cfg)
 
 
 # --------------------------------------------------------------------------------------- choices that do not exist
@@ -219,12 +219,12 @@ def test_a_part_set_to_null_says_how_it_is_left_out() -> None:
     """Hydra refuses it with a plain ValueError that names nothing."""
     with pytest.raises(ValueError, match="Config group override") as error:
         composed(*GOLD, "recipe=null")
-    said = check.explain(error.value, [*GOLD, "recipe=null"])
+    said = explain.explain(error.value, [*GOLD, "recipe=null"])
     assert said.startswith("'recipe=null': ") and said.endswith("left out with '~recipe'")
 
 
 def test_other_complaints_are_passed_on() -> None:
-    assert check.explain(ValueError("something else"), []) == "something else"
+    assert explain.explain(ValueError("something else"), []) == "something else"
 
 
 @pytest.mark.parametrize(

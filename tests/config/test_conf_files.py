@@ -11,7 +11,7 @@ import yaml
 from composing import composed
 from omegaconf import DictConfig, OmegaConf
 
-from tem_seg.config import check
+from tem_seg.config import check, targets
 from tem_seg.core.nested import leaves
 from tem_seg.models.rcnn import Rcnn
 
@@ -51,7 +51,7 @@ def _plain(value: Any) -> bool:
 def test_every_experiment_with_every_profile(experiment: str, profile: str) -> None:
     cfg = composed(f"experiment={experiment}", f"profile={profile}")
     check.check(cfg)
-    check.check_targets(cfg)
+    targets.check(cfg)
     assert cfg.name == experiment and cfg.profile == profile
     own = content(CONF / "experiment" / f"{experiment}.yaml")
     assert cfg.train.steps == own["budgets"][profile]["steps"]
@@ -64,7 +64,7 @@ def test_every_experiment_with_every_profile(experiment: str, profile: str) -> N
 def test_every_model_with_every_profile(model: str, profile: str) -> None:
     cfg = with_model(model, profile)
     check.check(cfg)
-    check.check_targets(cfg)
+    targets.check(cfg)
     overlay = CONF / "profile_model" / f"{profile}_{model}.yaml"
     changed = content(overlay) if overlay.is_file() else {}
     if changed and "model" not in changed:
@@ -84,14 +84,14 @@ def test_every_other_part(group: str) -> None:
         key = f"{group}={name}"
         cfg = composed("experiment=gold_aunp", "profile=smoke", key)
         check.check(cfg)
-        check.check_targets(cfg)
+        targets.check(cfg)
 
 
 def test_every_dataset() -> None:
     for name in names("dataset"):
         cfg = composed("experiment=gold_aunp", "profile=smoke", f"dataset={name}")
         check.check(cfg)
-        check.check_targets(cfg)
+        targets.check(cfg)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

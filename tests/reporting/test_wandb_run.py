@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from wandb_offline import OfflineRun, isolate, read_all_runs, read_only_run
 
-from tem_seg.config import check, schema
+from tem_seg.config import check, schema, targets
 from tem_seg.core.errors import UserError
 from tem_seg.stages import rundir, runner, tracking, train
 
@@ -175,7 +175,7 @@ def test_jobs_in_one_process_do_not_merge(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_csv_logger_adds_nothing(tmp_path: Path) -> None:
     cfg = _config(tmp_path)
-    check.check_targets(cfg)
+    targets.check(cfg)
     assert train._logging(cfg) == (None, None)
     with tracking.session(cfg, tmp_path, record := {}):
         assert tracking.current() is None

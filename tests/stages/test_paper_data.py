@@ -11,7 +11,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from tem_seg.config import check, schema
+from tem_seg.config import check, schema, targets
 from tem_seg.core.errors import UserError
 from tem_seg.data import atomic, coco
 from tem_seg.data.rle import encode
@@ -37,7 +37,7 @@ def composed(tmp_path: Path, experiment: str, dataset: str | None, *overrides: s
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", given)
     check.check(cfg)
-    check.check_targets(cfg)
+    targets.check(cfg)
     return cfg
 
 

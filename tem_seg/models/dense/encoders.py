@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.util import find_spec
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -57,11 +58,12 @@ class EveryLevel(nn.Module):
     """(B, 1, H, W) → the encoder's last map and what each block of the decoder makes of it, each twice as fine as the
     one before, up to sides of H / grid; H and W are multiples of 2 ** DEPTH. ``channels``: of each."""
 
-    def __init__(self, network: nn.Module, grid: int) -> None:
+    def __init__(self, network: Any, grid: int) -> None:
         super().__init__()
         self.encoder = network.encoder
-        self.blocks = network.decoder.blocks[: DEPTH - grid.bit_length() + 1]  # type: ignore[index, union-attr]
-        self.channels = (self.encoder.out_channels[-1], *[block.conv2[0].out_channels for block in self.blocks])
+        self.blocks = network.decoder.blocks[: DEPTH - grid.bit_length() + 1]
+        decoded = [block.conv2[0].out_channels for block in self.blocks]
+        self.channels: tuple[int, ...] = (self.encoder.out_channels[-1], *decoded)
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """See the class."""
@@ -73,14 +75,11 @@ class EveryLevel(nn.Module):
         return levels
 
 
-def _network(
-    backbone: str, decoder_channels: Sequence[int], *, imagenet: bool, interpolation: str = "nearest"
-) -> nn.Module:
+def _network(backbone: str, decoder_channels: Sequence[int], *, imagenet: bool, interpolation: str = "nearest") -> Any:
     from segmentation_models_pytorch import Unet
 
     with built_elsewhere(backbone, imagenet=imagenet):
-        network: nn.Module = Unet(
+        return Unet(
             backbone, encoder_depth=DEPTH, encoder_weights="imagenet" if imagenet else None,
             decoder_channels=tuple(decoder_channels), decoder_interpolation=interpolation, in_channels=1,
         )  # fmt: skip
-    return network
