@@ -93,8 +93,9 @@ class Budget:
     batch_size: int = MISSING
     crop_px: int = MISSING
     scales: list[float] = MISSING
+    finest: float | None = MISSING
     """Where a profile's own do not suit the experiment (laptop: 4 crops of 320 px; study: looks at 0.4 and 1); left out
-    they are the profile's."""
+    they are the profile's, of ``laptop`` the model's (conf/profile_model)."""
 
 
 @dataclass
