@@ -96,8 +96,18 @@ def digest(overrides: list[str]) -> tuple[str, int]:
     with initialize_config_dir(str(check.config_folder()), version_base="1.3"):
         cfg = compose("config", [*overrides, "paths.data=data", "paths.outputs=outputs"])
     cfg.budgets = {cfg.profile: cfg.budgets[cfg.profile]}
-    text = f"{GENERATOR_VERSION} {OmegaConf.to_yaml(cfg, resolve=True)}"
+    given = _given(OmegaConf.to_container(cfg, resolve=True))
+    text = f"{GENERATOR_VERSION} {json.dumps(given, sort_keys=True, default=str)}"
     return hashlib.sha256(text.encode()).hexdigest()[:10], int(cfg.train.steps)
+
+
+def _given(node: Any) -> Any:
+    """A configuration without the keys that have no value: one that has been added since, and is left out, changes
+    no digest."""
+    if not isinstance(node, dict):
+        return node
+    kept = {str(key): _given(value) for key, value in node.items()}
+    return {key: value for key, value in kept.items() if value not in (None, "???", {})}
 
 
 def train(row: Row, extra: list[str], explore: bool) -> dict[str, Any]:

@@ -42,6 +42,16 @@ def test_the_digest_tells_arms_and_seeds_apart() -> None:
     assert len(found) == len(rows) and study.digest(rows[0].overrides()) in found
 
 
+def test_a_key_without_a_value_changes_no_digest() -> None:
+    """As prediction.finest did when it was added: rows that were there had been trained anew."""
+    overrides = study.rows("utile_one_image")[0].overrides()
+    known = study.digest(overrides)
+    assert (
+        study.digest([*overrides, "+budgets.study.finest=null", "prediction.finest=null", "model.freeze=null"]) == known
+    )
+    assert study.digest([*overrides, "prediction.finest=4.0"]) != known
+
+
 def test_the_table_is_appended_to(tmp_path: Path) -> None:
     table = tmp_path / "a.csv"
     assert study.lines(table) == []
