@@ -154,7 +154,7 @@ def _shape_faults(cfg: DictConfig) -> Iterator[str]:
     if finest is not None and finest < least:
         yield (
             f"prediction.finest={finest:g}: a look twice as fine as the finest of prediction.scales needs {least:g}; "
-            "raise it, or leave it out"
+            "raise it, or set prediction.finest=null"
         )
     for key in ("scales", "finest") if cfg.prediction.find_scale else ():
         if (given := cfg.prediction[key]) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,22 @@ def test_weights_trained_on_other_grey_levels_are_refused(tmp_path: Path) -> Non
         match="by their mean and standard deviation.* 1st and 99th percentile, with what lies beyond: train it",
     ):
         MultiresUnet(width=4, weights=str(tmp_path / "a.safetensors")).build()
+
+
+def test_weights_are_taken_whatever_is_said_of_the_other_backbone(tmp_path: Path) -> None:
+    """Profiles say depth and width of the plain network, also where an encoder was chosen."""
+    pytest.importorskip("segmentation_models_pytorch")
+    encoded = Stardist(backbone="resnet18", decoder_channels=(16, 16, 16, 16, 8))
+    for one, other in [
+        (encoded, {"depth": 2, "width": 8, "norm": "gn"}),
+        (Stardist(**STAR), {"decoder_channels": (8, 8, 8, 8, 8)}),
+    ]:
+        saved = one.build()
+        checkpoint.write(tmp_path / "a.safetensors", saved.state_dict(), one.about())
+        again = replace(one, **other, weights=str(tmp_path / "a.safetensors")).build()  # type: ignore[arg-type]
+        torch.testing.assert_close(again.state_dict(), saved.state_dict(), atol=2e-3, rtol=2e-3)
+    with pytest.raises(UserError, match="another architecture"):
+        Stardist(**STAR, weights=str(tmp_path / "a.safetensors"), rays=16).build()
 
 
 def test_other_classes_start_only_the_last_layer_anew(tmp_path: Path) -> None:

@@ -191,6 +191,11 @@ class Stardist(Dense):
     nms_overlap: float = 0.5
     """Polygons that share more of the smaller one's area are the same particle."""
 
+    def about(self) -> dict[str, Any]:
+        """As in the base, without what is of the other backbone: no difference in it keeps weights from being taken."""
+        unused = {"decoder_channels"} if self.backbone == PLAIN else {"depth", "width", "features", "norm"}
+        return {key: value for key, value in Dense.about(self).items() if key not in unused}
+
     def refuse(self) -> None:
         """As in the base."""
         Dense.refuse(self)
