@@ -183,7 +183,7 @@ def test_a_value_of_another_type_is_named() -> None:
         ("generation.image_size=[512,16]", "each at least 32 px"),
         ("prediction.scales=[]", "prediction.scales must hold positive magnifications"),
         ("prediction.scales=[1.0,-1]", "prediction.scales must hold positive magnifications"),
-        ("prediction.finest=1.9", "prediction.finest=1.9: .* scales needs 2; raise it, or set prediction.finest=null"),
+        ("prediction.finest=1.9", "prediction.finest=1.9: .*scales needs 2; raise it, or set prediction.finest=null"),
         ("prediction.min_score=1.5", r"prediction.min_score must lie in \[0, 1\], got 1.5"),
         ("prediction.tile_px=300", "tile_px must exceed prediction.overlap_px = 256 by at least 64, got 300"),
         ("prediction.overlap_px=-1", "prediction.overlap_px must be at least 0, got -1"),
