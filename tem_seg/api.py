@@ -56,6 +56,7 @@ def analyze(
     strip: bool = True,
 ) -> Analysis:  # fmt: skip
     """As ``tem-seg analyze``. pixel_size: "0.5nm", "2.1Å", or a number of nm. out: None, a temporary folder.
+    checkpoint: the folder of a run, a file, or "starter".
 
     Raises UserError with one sentence for what the user can mend.
     """

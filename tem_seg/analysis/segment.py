@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tem_seg.analysis.run_folder import of_run
 from tem_seg.core.errors import UserError
 from tem_seg.core.types import Prediction
 from tem_seg.data.digest import file_digest
@@ -64,31 +65,42 @@ class Segmenter:
 
 
 def load(name: str, min_score: float | None = None, magnification: float | None = None) -> Segmenter:
-    """name: a checkpoint file or "starter". min_score, magnification: None, what the checkpoint says of itself.
+    """name: the folder of a run, a checkpoint file or "starter". min_score, magnification: None, what the run or the
+    checkpoint says.
 
-    What cannot count, nor choose the magnification, is not segmented: the model returns nothing below that score.
+    What cannot count, nor say how to look, is not segmented: the model returns nothing below that score.
     """
     from tem_seg.models.torchvision.lean import import_torchvision
 
     import_torchvision()
     path = checkpoint.path_of(name)
-    about = restore.about_of(path)
+    path, about = of_run(path) if path.is_dir() else (path, restore.about_of(path))
     if not about.get("masks", True) and not about.get("rotated"):
         raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
     score, source = counting_score(about, min_score)
-    finds = magnification is None and bool(about.get("find_scale"))
-    seen = min(score, SURE) if finds else score
-    look = Predictor(
-        scales=(magnification or 1.0,), find_scale=finds, min_score=seen, max_instances=WHOLE, tile_px=TILE_PX,
-        overlap_px=OVERLAP_PX, precision=torch.bfloat16 if fast_bfloat16() else torch.float32,
-    )  # fmt: skip
+    look = _look(about, score, magnification)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = restore.builder(restore.factory_of(path, about, min_score=seen), device)
+    model = restore.builder(restore.factory_of(path, about, min_score=look.min_score), device)
     model(CAPS[0])  # what is wrong with a checkpoint is told now
-    plain = {"magnification": "found" if finds else look.scales[0], "min_score": score, "tile_px": TILE_PX,
-             "overlap_px": OVERLAP_PX, "precision": str(look.precision)}  # fmt: skip
+    plain = {**look.magnifications_and_views, "min_score": score, "tile_px": TILE_PX, "overlap_px": OVERLAP_PX,
+             "precision": str(look.precision)}  # fmt: skip
     identity = {"sha256": file_digest(path), "prediction": plain}
     return Segmenter(model, look, about["categories"], about.get("calibration") or {}, score, source, identity)
+
+
+def _look(about: dict[str, Any], score: float, magnification: float | None) -> Predictor:
+    """As when the counting score was chosen, where that is known; at the magnification that was given, if one was."""
+    known = (about.get("calibration") or {}).get("look") or {"scales": None if about.get("find_scale") else [1.0]}
+    if magnification is not None:
+        known = {"scales": [magnification]}
+    look = Predictor(
+        scales=tuple(known["scales"] or (1.0,)), finest=known.get("finest"), find_scale=known["scales"] is None,
+        augment=known.get("augment", "none"), max_instances=WHOLE, tile_px=TILE_PX, overlap_px=OVERLAP_PX,
+        precision=torch.bfloat16 if fast_bfloat16() else torch.float32,
+    )  # fmt: skip
+    if look.augment != "none":
+        return look  # what one view is unsure of counts in the mean of all
+    return replace(look, min_score=min(score, SURE) if look.find_scale or look.finest else score)
 
 
 def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[float, str]:
@@ -96,8 +108,8 @@ def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[f
     if given is not None:
         return given, "given (--min-score)"
     if about.get("counting_score") is not None:
-        return float(about["counting_score"]), "calibrated on validation, in the checkpoint"
+        return float(about["counting_score"]), "calibrated on validation"
     known = about.get("calibration") or {}
     if known.get("temperature") is not None:
         return Fit(known["temperature"], known["bias"]).score(CONFIDENT), f"confidence {CONFIDENT:g}, calibrated"
-    return CONFIDENT, f"score {CONFIDENT:g}: the checkpoint carries no calibration"
+    return CONFIDENT, f"score {CONFIDENT:g}: the checkpoint carries no calibration, as folders of runs do"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def analyze(
     micrographs: Annotated[list[Path], typer.Argument(help="Files, folders, or patterns in quotes ('run*/*.dm4').")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results; goes on where it was interrupted.")],
-    checkpoint: Annotated[str, typer.Option(help="A checkpoint file, or starter.")] = "starter",
+    checkpoint: Annotated[str, typer.Option(help="The folder of a run, a checkpoint file, or starter.")] = "starter",
     pixel_size: Annotated[str | None, typer.Option(help="With its unit: 0.5nm, 2.1Å. Else the files' own.")] = None,
     pixel_size_error: Annotated[float | None, typer.Option(help="Its standard uncertainty as a share: 0.01.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Less sure particles do not count. Else the model's.")] = None,

@@ -21,6 +21,8 @@ FEWEST_IN_BIN = 10
 """A bin of fewer says nothing of a share: there are fewer bins then."""
 FEWEST_OF_EACH = 20
 """Right and wrong predictions that a fit needs: fewer leave the temperature open by more than a factor of two."""
+CARRIED = ("temperature", "bias", "fitted_on", "n", "n_true", "edge_sd_factor", "edge_n", "edge_note", "look")
+"""Of a calibration: what weights that come with one carry (``calibration`` of metrics.json says each)."""
 HALF_DIGIT = 5e-6
 """Scores are written with five decimals, so that 1 may be 0.999995."""
 

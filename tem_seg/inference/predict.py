@@ -188,6 +188,7 @@ def prediction_info(
         "categories": dataset.categories,
         "max_instances": predictor.max_instances,
         "tile_instances": predictor.tile_instances,
+        "look": predictor.magnifications_and_views,
         "capped_image_ids": capped_image_ids,
         "red_flags": capped_flags(capped_image_ids, predictor.max_instances, predictor.tile_instances),
         "seconds_per_image": seconds / max(1, len(dataset)),

@@ -28,7 +28,8 @@ class Enough:
 
     relative: what is reached, k · u / value; floor: what other components alone leave, however many images there are.
     images_needed: in all, with the particles per image as now; images_low, images_high: 95 % range of that, because the
-    scatter between images is itself estimated. None where it cannot be said: ``reason`` says why.
+    scatter between images is itself estimated. None where it cannot be said: ``reason`` says why; images_high alone is
+    None where it is above a million.
     """
 
     quantity: str

@@ -77,9 +77,11 @@ def enough_text(one: Mapping[str, Any], key: str) -> str | None:
         return f"{name}: yes, ± {found['relative']:.1%} (k = 2) meets the target of ± {target}."
     reached = "" if found["relative"] is None else f"± {found['relative']:.1%} (k = 2) misses ± {target}; "
     if found["images_needed"] is not None:
+        high = found["images_high"]
+        most = "or far more" if high is None else f"to {_about(high)}"
         return (
             f"{name}: not yet, {reached}about {_about(found['more_images'])} more micrographs like these "
-            f"({_about(found['images_low'])} to {_about(found['images_high'])} in all)."
+            f"({_about(found['images_low'])} {most} in all)."
         )
     return f"{name}: not known, {reached}{found['reason']}."
 

@@ -110,4 +110,4 @@ def _calibration(
         edges = {"edge_sd_factor": None, "edge_n": 0, "edge_note": "there are no validation predictions"}
     if edges["edge_sd_factor"] is None and carried is not None:
         edges = {key: carried[key] for key in edges}
-    return figures | edges
+    return figures | edges | {"look": info.get("look")}

@@ -23,7 +23,7 @@ from tem_seg.models.contract import SegmentationModel
 def test_where_the_counting_score_comes_from() -> None:
     known = {"counting_score": 0.37, "calibration": {"temperature": 2.0, "bias": 0.0}}
     assert counting_score(known, 0.9) == (0.9, "given (--min-score)")
-    assert counting_score(known) == (0.37, "calibrated on validation, in the checkpoint")
+    assert counting_score(known) == (0.37, "calibrated on validation")
     # confidence = sigmoid(logit(score) / 2 + 1) is 0.5 where logit(score) = -2
     score, source = counting_score({"calibration": {"temperature": 2.0, "bias": 1.0}})
     assert score == pytest.approx(0.1192, abs=1e-4) and source == "confidence 0.5, calibrated"

@@ -24,6 +24,14 @@ def test_by_hand() -> None:
     assert enough(TEN, target=0.08).met is True and enough(TEN, target=0.08).more_images == 0
 
 
+def test_a_plan_may_have_no_upper_end() -> None:
+    few = dataclasses.replace(TEN, images=5, degrees=4.0)
+    found = enough(few, target=0.0005)
+    # (0.08 / 0.0005)² · 5 images; χ² of 4 degrees: the variance may be 8.26 times what was seen, beyond a million
+    assert found.images_needed == 128_000 and found.images_low == pytest.approx(128_000 * 4 / 11.143, abs=2)
+    assert found.images_high is None and found.reason is None
+
+
 def test_with_students_factor_it_takes_more() -> None:
     found = enough(TEN, target=0.08, factor=None)
     assert found.relative == pytest.approx(2.2622 * 0.04, rel=1e-3)

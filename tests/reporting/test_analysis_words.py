@@ -49,6 +49,8 @@ def test_enough() -> None:
     assert "about 1,300 more micrographs like these (900 to 3,000 in all)" in str(
         enough_text({"enough": {"d50": known}}, "d50")
     )
+    open_ended = enough_text({"enough": {"d50": known | {"images_high": None}}}, "d50")
+    assert "(900 or far more in all)" in str(open_ended)
     assert "yes, ± 3.0%" in str(enough_text({"enough": {"d50": known | {"met": True, "relative": 0.03}}}, "d50"))
     unplanned = known | {"images_needed": None, "reason": "too few"}
     assert "not known, ± 12.0% (k = 2) misses ± 5%; too few." in str(enough_text({"enough": {"d50": unplanned}}, "d50"))
