@@ -209,6 +209,8 @@ def test_an_encoder_that_there_is_not() -> None:
     pytest.importorskip("segmentation_models_pytorch")
     with pytest.raises(UserError, match="model.backbone=resnet19 is no encoder.*resnet18"):
         Unet(backbone="resnet19").about()
+    with pytest.raises(UserError, match="model.backbone=plane is neither plain nor an encoder"):
+        Stardist(backbone="plane").about()
     with pytest.raises(UserError, match="model.backbone=tu-nothing cannot be built"):
         Unet(backbone="tu-nothing", weights="none").build()
 

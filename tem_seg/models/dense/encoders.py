@@ -18,8 +18,8 @@ DEPTH = 5
 """Halvings: the coarsest map has stride 32."""
 
 
-def refuse(backbone: str, weights: str, decoder_channels: Sequence[int]) -> None:
-    """Raises UserError, before any work, for what cannot be built."""
+def refuse(backbone: str, weights: str, decoder_channels: Sequence[int], *, else_one: str = "") -> None:
+    """Raises UserError, before any work, for what cannot be built. else_one: the model's backbone beside encoders."""
     if len(decoder_channels) != DEPTH or min(decoder_channels) < 1:
         raise UserError(f"model.decoder_channels needs {DEPTH} positive numbers, got {list(decoder_channels)}")
     if find_spec(PACKAGE) is None:
@@ -33,7 +33,10 @@ def refuse(backbone: str, weights: str, decoder_channels: Sequence[int]) -> None
         return
     if backbone not in encoders:
         near = get_close_matches(backbone, encoders, n=3) or sorted(encoders)[:5]
-        raise UserError(f"model.backbone={backbone} is no encoder of segmentation-models-pytorch: {', '.join(near)}, …")
+        own = f"neither {else_one} nor an" if else_one else "no"
+        raise UserError(
+            f"model.backbone={backbone} is {own} encoder of segmentation-models-pytorch: {', '.join(near)}, …"
+        )
     if weights == "imagenet" and weights not in encoders[backbone]["pretrained_settings"]:
         raise UserError(f"there are no ImageNet weights for {backbone}: set model.weights=none or another backbone")
 

@@ -214,7 +214,7 @@ class Stardist(Dense):
         if self.backbone != PLAIN:
             from tem_seg.models.dense import encoders
 
-            encoders.refuse(self.backbone, self.weights, self.decoder_channels)
+            encoders.refuse(self.backbone, self.weights, self.decoder_channels, else_one=PLAIN)
         for name in ("object_score", "nms_overlap"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"model.{name} must lie between 0 and 1, got {getattr(self, name)}")
