@@ -74,6 +74,8 @@ def load(name: str, min_score: float | None = None, magnification: float | None 
 
     import_torchvision()
     path = checkpoint.path_of(name)
+    if not path.exists():
+        raise UserError(f"no checkpoint at {path}: give the folder of a run, a checkpoint file, or starter")
     path, about = of_run(path) if path.is_dir() else (path, restore.about_of(path))
     if not about.get("masks", True) and not about.get("rotated"):
         raise UserError(f"{path} finds upright boxes, which have no size: give a checkpoint with masks")
@@ -112,4 +114,4 @@ def counting_score(about: dict[str, Any], given: float | None = None) -> tuple[f
     known = about.get("calibration") or {}
     if known.get("temperature") is not None:
         return Fit(known["temperature"], known["bias"]).score(CONFIDENT), f"confidence {CONFIDENT:g}, calibrated"
-    return CONFIDENT, f"score {CONFIDENT:g}: the checkpoint carries no calibration, as folders of runs do"
+    return CONFIDENT, f"score {CONFIDENT:g}: no calibration is known; the folder of a run has its validation's"

@@ -31,6 +31,8 @@ def test_where_the_counting_score_comes_from() -> None:
 
 
 def test_files_that_are_no_checkpoint_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no checkpoint at .*nothing.ckpt: give the folder of a run, a checkpoint file"):
+        load(str(tmp_path / "nothing.ckpt"))
     checkpoint.write(tmp_path / "a.safetensors", {"x": torch.zeros(1)}, {})
     with pytest.raises(UserError, match="does not say which classes it knows"):
         load(str(tmp_path / "a.safetensors"))

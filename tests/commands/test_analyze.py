@@ -52,7 +52,7 @@ def test_a_process_from_micrographs_to_a_report(tmp_path: Path, checkpoint: Path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("[]") and "1 of them were done already" in done.stdout
-    assert "score ≥ 0.5 (score 0.5: the checkpoint carries no calibration, as folders of runs do)" in done.stdout
+    assert "score ≥ 0.5 (score 0.5: no calibration is known; the folder of a run has its validation's)" in done.stdout
     record = json.loads((tmp_path / "out" / "analysis.json").read_text())
     assert record["model"]["sha256"] and record["versions"]["torch"] and record["finished"]
     pd.read_csv(tmp_path / "out" / "particles.csv")
