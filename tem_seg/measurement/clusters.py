@@ -29,6 +29,9 @@ MANY = 150
 """From this number of images on, Satterthwaite's degrees of freedom serve as well and cost less."""
 LARGEST, ALONE = 1e4, 1 - 1e-6
 """A critical value above the first is none, nor is there one where an image's share is above the second."""
+ONE_DEGREE = 0.998
+"""An image of this share leaves one degree of freedom, to three decimals; soon above, the differences that it follows
+from lose all their digits."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _SINE2 = np.sin((_NODES + 1) * np.pi / 4)[:, None] ** 2
 
@@ -122,6 +125,8 @@ class Spread:
     @cached_property
     def satterthwaite(self) -> float:
         """Degrees of freedom of the χ² with the mean and variance that V has under the working model."""
+        if self.share.max() > ONE_DEGREE:
+            return 1.0
         d, v = self.factors, self.working
         a = self.share * v
         s = float(self.share @ a)

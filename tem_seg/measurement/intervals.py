@@ -22,6 +22,8 @@ from tem_seg.measurement.density import Density, estimate
 
 FloatArray = NDArray[np.float64]
 FEWEST_IMAGES = 3
+OPEN = 1e3
+"""An interval with an end this many times larger or smaller than the figure is none: it says that nothing is known."""
 LEVELS = {"d10": 0.1, "d50": 0.5, "d90": 0.9}
 QUANTITIES = ("mean", *LEVELS)
 
@@ -121,6 +123,8 @@ def _with_interval(plain: Estimate, sizes: FloatArray, weights: FloatArray, grou
         # images count in whole particles: three with the same count by chance are not certain of it
         error = float(np.sqrt(found.standard_error**2 + ((groups.share * groups.noise) ** 2).sum() / 12))
         low, high = _quantile_ends(plain, sizes, weights, error, factor, density)
+    if (sizes > 0).all() and not plain.value / OPEN <= low <= high <= plain.value * OPEN:
+        return replace(plain, reason=f"what was counted leaves it open by a factor of more than {OPEN:,.0f}")
     relative = clusters.components(pulls / plain.value, groups) if plain.value else None
     return replace(
         plain, low=low, high=high, standard_uncertainty=(high - low) / (2 * factor),
@@ -131,7 +135,8 @@ def _with_interval(plain: Estimate, sizes: FloatArray, weights: FloatArray, grou
 def _mean_ends(value: float, reach: float, positive: bool) -> tuple[float, float]:
     if not positive:
         return value - reach, value + reach
-    return float(value * np.exp(-reach / value)), float(value * np.exp(reach / value))
+    factor = float(np.exp(min(reach / value, 2 * np.log(OPEN))))  # no overflow: beyond, nothing is known
+    return value / factor, value * factor
 
 
 def _quantile_ends(

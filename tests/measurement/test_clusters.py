@@ -44,6 +44,16 @@ def test_critical_values_are_exact_of_unequal_images(numbers: tuple[int, ...]) -
     assert np.mean(np.abs(means) > found.critical() * errors) == pytest.approx(0.05, abs=0.0015)
 
 
+@pytest.mark.parametrize("most", [0.9, 0.99, 0.997, 0.999, 0.9995, 0.9999, 0.99999, 1 - 2e-6])
+@pytest.mark.parametrize("others", [2, 10, 200])
+def test_degrees_where_one_image_nearly_outweighs_all_others(most: float, others: int) -> None:
+    """Weighing by area, one large particle does."""
+    found = Spread(np.zeros(others + 1), np.array([most, *[(1 - most) / others] * others]), np.ones(others + 1))
+    roots = np.linalg.eigvalsh(found._forms()[1])
+    assert found.satterthwaite == pytest.approx(roots.sum() ** 2 / (roots**2).sum(), abs=1e-3)
+    assert np.isfinite(found.critical())
+
+
 def test_one_image_that_outweighs_all_others_has_no_critical_value() -> None:
     share = np.array([1 - 2e-10, 1e-10, 1e-10])
     assert np.isinf(Spread(np.zeros(3), share, np.ones(3)).critical())

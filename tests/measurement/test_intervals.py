@@ -118,6 +118,16 @@ def test_ends_beyond_the_sizes_seen_come_from_the_density() -> None:
     assert found["d10"].low is not None and 0 < found["d10"].low < sizes.min()
 
 
+def test_what_is_open_by_a_factor_of_a_thousand_has_no_interval() -> None:
+    """By volume one large particle decides: D10's interval was 4e-71 to 1e74."""
+    sizes = np.array([50.0, 51.0, 52.0, 200.0])
+    found = estimates(sizes, np.arange(4), weights_by(sizes, "volume"))
+    assert (found["d10"].low, found["d10"].high, found["d10"].standard_uncertainty) == (None, None, None)
+    assert found["d10"].reason == "what was counted leaves it open by a factor of more than 1,000"
+    for one in (found["mean"], found["d50"]):
+        assert one.low is not None and one.high is not None and one.value / 1000 < one.low < one.high < 1000 * one.value
+
+
 def test_one_image_that_holds_all_particles_is_refused() -> None:
     sizes = np.random.default_rng(5).lognormal(3, 0.2, 20_002)
     owner = np.r_[np.zeros(20_000), 1, 2]
