@@ -72,26 +72,47 @@ def test_what_pixels_disagree_about_scores_less() -> None:
     assert by_place[0] < 0.75 and (np.diff(found.scores) <= 0).all()
 
 
-def test_agreement_is_the_mean_iou_of_what_its_witnesses_claim() -> None:
-    """By hand: three of eight rays lie where all that is said is that particles reach everywhere, an IoU of 0."""
-    model = Painted(truth_of(target_of([disc(SIZE, 32, 32, 20)])))
-    polygon = Stars(np.array([[32.0, 32.0]]), np.full((1, 32), 20.0))
-    known = model.agreement(model.logits, polygon)[0]
-    assert 0.93 < known <= 1  # in steps of a px, pixels of one disc do not say quite the same
-    wrong = model.logits.clone()
-    wrong[1:33, :, 17:] = 1e3
-    assert model.agreement(wrong, polygon)[0] == pytest.approx(known * 5 / 8, abs=0.01)
-    wrong[0, :, 17:] = -5  # who claims nothing is not asked
-    assert model.agreement(wrong, polygon)[0] == pytest.approx(known, abs=0.01)
-    wrong[0] = -5
-    assert model.agreement(wrong, polygon)[0] == 0
-    assert model.agreement(wrong, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).shape == (0,)
-
-
 def rod(size: tuple[int, int], y: float, x: float, long: float, wide: float) -> np.ndarray:
     """Lying, with its long side along x, px."""
     rows, columns = np.mgrid[: size[0], : size[1]]
     return ((np.abs(columns - x) <= long / 2) & (np.abs(rows - y) <= wide / 2)).astype(np.uint8)
+
+
+def test_agreement_is_the_mean_iou_of_what_its_witnesses_claim() -> None:
+    """Beside sixteen polygons, one a witness, followed and compared by shapely, where noise lies on what is said (IoUs
+    are from points on outlines, nearly)."""
+    model = Painted(truth_of(target_of([disc(SIZE, 32, 32, 20)])))
+    polygon = Stars(np.array([[32.0, 32.0]]), np.full((1, 32), 20.0))
+    known = model.agreement(model.logits, polygon)[0]
+    assert 0.93 < known <= 1  # in steps of a px, pixels of one disc do not say quite the same
+    noise = np.random.default_rng(0).uniform(0.6, 1.4, model.logits[1:33].shape)
+    wrong = model.logits.clone()
+    wrong[1:33] *= torch.from_numpy(noise).float()
+    angles = np.arange(8) * np.pi / 4
+    places = [(32 + 20 * share * np.sin(a), 32 + 20 * share * np.cos(a)) for share in (0.3, 0.6) for a in angles]
+    cells = np.round(np.array(places) / 2).astype(int)
+    radii = wrong[1:33].numpy()[:, cells[:, 0], cells[:, 1]].T.astype(np.float64) * UNIT_PX
+    claimed = shapely.polygons(model.followed(wrong, Stars(cells * 2.0, radii)).corners())
+    whole = shapely.polygons(model.followed(wrong, polygon).corners())[0]
+    by_hand = (shapely.area(shapely.intersection(whole, claimed)) / shapely.area(shapely.union(whole, claimed))).mean()
+    assert model.agreement(wrong, polygon)[0] == pytest.approx(by_hand, abs=0.01) and by_hand < known - 0.05
+    unheard = model.logits.clone()
+    unheard[1:33, :, 17:] *= 0.5
+    assert model.agreement(unheard, polygon)[0] < known - 0.15
+    unheard[0, :, 17:] = -5  # who claims nothing is not asked
+    assert model.agreement(unheard, polygon)[0] == pytest.approx(known, abs=0.05)
+    unheard[0] = -5
+    assert model.agreement(unheard, polygon)[0] == 0
+    assert model.agreement(unheard, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).shape == (0,)
+
+
+def test_pixels_that_do_not_see_the_far_tip_of_a_rod_agree() -> None:
+    """What they say ends after 14 px; the tips themselves are known to pixels near them."""
+    model = Painted(truth_of(target_of([rod(SIZE, 32, 32, 40, 12)])))
+    short = model.logits.clone()
+    short[1:33] = short[1:33].clamp(max=14 / UNIT_PX)
+    middle = Stars(np.array([[32.0, 32.0]]), short[1:33, 16, 16].numpy()[None].astype(np.float64) * UNIT_PX)
+    assert model.agreement(short, middle)[0] > 0.8
 
 
 def test_rays_end_where_pixels_halfway_say() -> None:

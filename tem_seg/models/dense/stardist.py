@@ -33,6 +33,9 @@ SMALLEST_PX = 1e-3
 """Of a distance."""
 WITNESSES, WITNESS_RAYS = (0.3, 0.6), 8
 """A polygon's pixels at these shares of so many of its radii say whether it is right."""
+OBJECT_POWER = 0.75
+"""Of the object probability in a score, beside the agreement: with less, specks of a substrate's grain rank above rods
+(docs/results/2026-11-23-stardist.md)."""
 MOST_CLAIMS = 200_000
 """Pixels of one look that may each claim a particle, best first; more are a sign of a network that has not learned."""
 
@@ -84,13 +87,13 @@ class StarModel(DenseModel):
 
     def read(self, said: Tensor, shown: tuple[int, int], frame: tuple[int, int]) -> Prediction:
         """As in the base. A particle's score is how much pixels in it :meth:`agree <agreement>` about its outline,
-        times the root of the object probability of the pixel that claims it, low wherever a network is unsure how
+        times a power of the object probability of the pixel that claims it, low wherever a network is unsure how
         deep a pixel lies."""
         stars, scores, classes, crowded = self.claims(said)
         kept = survivors(stars, self.nms_overlap, self.grid)
         capped = crowded or len(kept) > self.max_instances
         kept = kept[: self.max_instances]
-        scores = np.sqrt(scores[kept]) * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
+        scores = scores[kept] ** OBJECT_POWER * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
         order = np.argsort(-scores, kind="stable")
         kept = kept[order]
         followed = self.followed(said, Stars(stars.centres[kept], stars.radii[kept]))
@@ -101,8 +104,9 @@ class StarModel(DenseModel):
     def agreement(self, said: Tensor, stars: Stars) -> NDArray[np.float32]:
         """Of polygons (N,), px as shown, how far what claims a particle in them claims the same: 0 to 1.
 
-        The mean IoU of a polygon with those that pixels in it claim, at :data:`WITNESSES` of its radii. Pixels of a
-        particle that was understood agree; those of a letter or of rough substrate each claim something else.
+        The mean IoU of a polygon with those that pixels in it claim, at :data:`WITNESSES` of its radii, all
+        :meth:`followed`: what a pixel near one tip of a rod says of the other is no disagreement. Pixels of a particle
+        that was understood agree; those of a letter or of rough substrate each claim something else.
         """
         count = len(stars.radii)
         points = _inner_points(stars)
@@ -112,8 +116,9 @@ class StarModel(DenseModel):
         told = said[: 1 + self.rays].permute(1, 2, 0)[tuple(cells.T)].cpu()
         claims = (torch.sigmoid(told[:, 0]) >= self.object_score).numpy()
         owner, cells = owner[claims], cells[claims]
-        claimed = self._stars(cells, told.numpy()[claims, 1:])
-        same = ious(Stars(stars.centres[owner], stars.radii[owner]), claimed)
+        claimed = self.followed(said, self._stars(cells, told.numpy()[claims, 1:]))
+        whole = self.followed(said, stars)
+        same = ious(Stars(whole.centres[owner], whole.radii[owner]), claimed)
         asked = np.bincount(owner, minlength=count)
         return (np.bincount(owner, same, count) / np.maximum(asked, 1)).astype(np.float32)
 
