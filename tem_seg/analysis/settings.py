@@ -24,10 +24,9 @@ class Settings:
     """checkpoint: the folder of a run, a file, or "starter". pixel_size_nm: in place of what the files say.
     pixel_size_error: relative standard uncertainty of the pixel size. min_score: None, that of the run or checkpoint.
     magnification: micrographs are looked at so many times their size; None, as the run did or the checkpoint asks:
-    found for each, or 1. border, min_size_px,
-    touching, overlapping, aggregated: counting rules.
-    weights: what the distribution is weighted by, "number", "area" or "volume". colours: what outlines' say, "flag" or
-    "size". strip: a strip of writing below a micrograph is no part of it.
+    found for each, or 1. border, min_size_px, touching, overlapping, aggregated: counting rules. weights: what
+    the distribution is weighted by, "number", "area" or "volume". colours: what outlines' say, "flag" or "size".
+    strip: a strip of writing below a micrograph is no part of it.
     """
 
     checkpoint: str = "starter"

@@ -43,6 +43,10 @@ def seen(model: Painted, size: tuple[int, int] = SIZE, frame: tuple[int, int] | 
     return model.eval()([torch.zeros(1, *size)], frames=[frame or size])[0]  # type: ignore[index, return-value]
 
 
+def agreed(model: Painted, said: Tensor, stars: Stars) -> np.ndarray:
+    return model.agreement(said, stars, model.followed(said, stars))
+
+
 def best_iou(found: Prediction, mask: np.ndarray) -> float:
     assert found.masks is not None
     decoded = [rle.decode(m) for m in found.masks]
@@ -83,7 +87,7 @@ def test_agreement_is_the_mean_iou_of_what_its_witnesses_claim() -> None:
     are from points on outlines, nearly)."""
     model = Painted(truth_of(target_of([disc(SIZE, 32, 32, 20)])))
     polygon = Stars(np.array([[32.0, 32.0]]), np.full((1, 32), 20.0))
-    known = model.agreement(model.logits, polygon)[0]
+    known = agreed(model, model.logits, polygon)[0]
     assert 0.93 < known <= 1  # in steps of a px, pixels of one disc do not say quite the same
     noise = np.random.default_rng(0).uniform(0.6, 1.4, model.logits[1:33].shape)
     wrong = model.logits.clone()
@@ -95,15 +99,15 @@ def test_agreement_is_the_mean_iou_of_what_its_witnesses_claim() -> None:
     claimed = shapely.polygons(model.followed(wrong, Stars(cells * 2.0, radii)).corners())
     whole = shapely.polygons(model.followed(wrong, polygon).corners())[0]
     by_hand = (shapely.area(shapely.intersection(whole, claimed)) / shapely.area(shapely.union(whole, claimed))).mean()
-    assert model.agreement(wrong, polygon)[0] == pytest.approx(by_hand, abs=0.01) and by_hand < known - 0.05
+    assert agreed(model, wrong, polygon)[0] == pytest.approx(by_hand, abs=0.01) and by_hand < known - 0.05
     unheard = model.logits.clone()
     unheard[1:33, :, 17:] *= 0.5
-    assert model.agreement(unheard, polygon)[0] < known - 0.15
+    assert agreed(model, unheard, polygon)[0] < known - 0.15
     unheard[0, :, 17:] = -5  # who claims nothing is not asked
-    assert model.agreement(unheard, polygon)[0] == pytest.approx(known, abs=0.05)
+    assert agreed(model, unheard, polygon)[0] == pytest.approx(known, abs=0.05)
     unheard[0] = -5
-    assert model.agreement(unheard, polygon)[0] == 0
-    assert model.agreement(unheard, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).shape == (0,)
+    assert agreed(model, unheard, polygon)[0] == 0
+    assert agreed(model, unheard, Stars(np.zeros((0, 2)), np.zeros((0, 32)))).shape == (0,)
 
 
 def test_pixels_that_do_not_see_the_far_tip_of_a_rod_agree() -> None:
@@ -112,7 +116,7 @@ def test_pixels_that_do_not_see_the_far_tip_of_a_rod_agree() -> None:
     short = model.logits.clone()
     short[1:33] = short[1:33].clamp(max=14 / UNIT_PX)
     middle = Stars(np.array([[32.0, 32.0]]), short[1:33, 16, 16].numpy()[None].astype(np.float64) * UNIT_PX)
-    assert model.agreement(short, middle)[0] > 0.8
+    assert agreed(model, short, middle)[0] > 0.8
 
 
 def test_rays_end_where_pixels_halfway_say() -> None:

@@ -93,20 +93,22 @@ class StarModel(DenseModel):
         kept = survivors(stars, self.nms_overlap, self.grid)
         capped = crowded or len(kept) > self.max_instances
         kept = kept[: self.max_instances]
-        scores = scores[kept] ** OBJECT_POWER * self.agreement(said, Stars(stars.centres[kept], stars.radii[kept]))
+        chosen = Stars(stars.centres[kept], stars.radii[kept])
+        followed = self.followed(said, chosen)
+        scores = scores[kept] ** OBJECT_POWER * self.agreement(said, chosen, followed)
         order = np.argsort(-scores, kind="stable")
         kept = kept[order]
-        followed = self.followed(said, Stars(stars.centres[kept], stars.radii[kept]))
-        outlines = Stars(followed.centres + 0.5, followed.radii).corners()  # where pixels have their centres
+        # pixels have their centres at halves
+        outlines = Stars(followed.centres[order] + 0.5, followed.radii[order]).corners()
         outlines *= [frame[1] / shown[1], frame[0] / shown[0]]
         return polygons_found(outlines, scores[order], classes[kept], frame, capped)
 
-    def agreement(self, said: Tensor, stars: Stars) -> NDArray[np.float32]:
+    def agreement(self, said: Tensor, stars: Stars, followed: Stars) -> NDArray[np.float32]:
         """Of polygons (N,), px as shown, how far what claims a particle in them claims the same: 0 to 1.
 
-        The mean IoU of a polygon with those that pixels in it claim, at :data:`WITNESSES` of its radii, all
-        :meth:`followed`: what a pixel near one tip of a rod says of the other is no disagreement. Pixels of a particle
-        that was understood agree; those of a letter or of rough substrate each claim something else.
+        The mean IoU of a polygon, ``followed``, with those that pixels in it claim, at :data:`WITNESSES` of its radii,
+        :meth:`followed` too: what a pixel near one tip of a rod says of the other is no disagreement. Pixels of a
+        particle that was understood agree; those of a letter or of rough substrate each claim something else.
         """
         count = len(stars.radii)
         points = _inner_points(stars)
@@ -117,8 +119,7 @@ class StarModel(DenseModel):
         claims = (torch.sigmoid(told[:, 0]) >= self.object_score).numpy()
         owner, cells = owner[claims], cells[claims]
         claimed = self.followed(said, self._stars(cells, told.numpy()[claims, 1:]))
-        whole = self.followed(said, stars)
-        same = ious(Stars(whole.centres[owner], whole.radii[owner]), claimed)
+        same = ious(Stars(followed.centres[owner], followed.radii[owner]), claimed)
         asked = np.bincount(owner, minlength=count)
         return (np.bincount(owner, same, count) / np.maximum(asked, 1)).astype(np.float32)
 
